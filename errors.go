@@ -1,0 +1,18 @@
+package fanfare
+
+import "errors"
+
+// The kinds of error. They are tested with errors.Is; whoever answers one wraps it once with the object.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+	ErrConflict = errors.New("changed by somebody else meanwhile")
+	ErrState    = errors.New("not possible in this state")
+	ErrDamaged  = errors.New("damaged")
+	ErrClosed   = errors.New("closed")
+	ErrLocked   = errors.New("in use by another process")
+	ErrFull     = errors.New("no space left")
+	ErrReadOnly = errors.New("not writable")
+	ErrForeign  = errors.New("made by a newer version, or no Fanfare database")
+	ErrUsage    = errors.New("wrong usage")
+)

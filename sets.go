@@ -1,0 +1,51 @@
+package fanfare
+
+import "fmt"
+
+// SetName names a set of recipients that each slot keeps.
+type SetName string
+
+// SetAlive holds whoever exists and is not erased. Every audience is taken within it.
+const SetAlive SetName = "alive"
+
+// ListSet is the set of a list's members.
+func ListSet(id int64) SetName { return SetName(fmt.Sprintf("list:%d", id)) }
+
+// AddressSet holds whoever has an address that the channel can use.
+func AddressSet(c ChannelName) SetName { return SetName("address:" + string(c)) }
+
+// InvalidSet holds whoever has an address that the channel's grammar refuses.
+func InvalidSet(c ChannelName) SetName { return SetName("invalid:" + string(c)) }
+
+// SuppressionSet holds whoever is suppressed for reason: unsubscribed and suppressed belong to a topic ("" = the whole channel),
+// bounced and complained to the channel.
+func SuppressionSet(c ChannelName, topic string, why Reason) SetName {
+	return SetName(fmt.Sprintf("suppressed:%s:%s:%s", c, why, topic))
+}
+
+// SuppressionPart is one reason not to send, and the sets that hold it.
+type SuppressionPart struct {
+	Reason Reason
+	Sets   []SetName
+}
+
+// Suppressions lists, in the order in which they are named, the reasons not to send a message of channel and topic, and their
+// sets. Whoever is not alive is skipped as erased before any of these. An essential message also goes to the unsubscribed.
+func Suppressions(c ChannelName, topic string, essential bool) []SuppressionPart {
+	parts := make([]SuppressionPart, 0, 4)
+	if !essential {
+		parts = append(parts, SuppressionPart{ReasonUnsubscribed, []SetName{
+			SuppressionSet(c, topic, ReasonUnsubscribed), SuppressionSet(c, "", ReasonUnsubscribed)}})
+	}
+	return append(parts,
+		SuppressionPart{ReasonBounced, []SetName{SuppressionSet(c, "", ReasonBounced)}},
+		SuppressionPart{ReasonComplained, []SetName{SuppressionSet(c, "", ReasonComplained)}},
+		SuppressionPart{ReasonSuppressed, []SetName{SuppressionSet(c, topic, ReasonSuppressed), SuppressionSet(c, "", ReasonSuppressed)}},
+	)
+}
+
+// Part names a part of a frozen audience: PartSend, or the reason to skip.
+type Part string
+
+// PartSend is the part that is planned: those to be sent to.
+const PartSend Part = "send"
