@@ -44,6 +44,7 @@ type Outgoing struct {
 	Key         string // ItemKey
 	Unsubscribe string // the one-click link; empty: without
 	Message     *Message
+	Attempt     int // of this person, from 1; never part of what is sent
 	Date        time.Time
 	Rendered    []byte // by Compiled.Render
 }
