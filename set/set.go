@@ -134,16 +134,20 @@ func (s *Set) SelectRange(dst []uint32, from, to int) []uint32 {
 
 // Slice gives the members of rank from <= r < to as a new set. Ranks that do not exist give nothing.
 func (s *Set) Slice(from, to int) *Set {
-	from = max(from, 0)
+	from, to = max(from, 0), max(to, 0)
+	if to-from <= 4096 { // a batch: not worth a copy of the set
+		return Of(s.SelectRange(nil, from, to)...)
+	}
 	first, ok := s.Select(from)
-	if !ok || to <= from {
+	if !ok {
 		return New()
 	}
-	hi := uint64(Universe)
+	part := s.Clone()
+	part.RemoveRange(0, uint64(first))
 	if end, ok := s.Select(to); ok {
-		hi = uint64(end)
+		part.RemoveRange(uint64(end), Universe)
 	}
-	return And(s, Range(uint64(first), hi))
+	return part
 }
 
 // All iterates over the members, ascending. The set must not change meanwhile.
