@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# go test -race on all packages. Tests named TestSim… are left to scripts/sim.sh: they are one goroutine and ten thousand seeds.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/missing.sh
+if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC)" >/dev/null; then
+	go test -timeout 10m -skip '^TestSim' ./...
+	missing "the race detector: no C compiler; the tests ran without it"
+fi
+go test -race -timeout 10m -skip '^TestSim' ./...
