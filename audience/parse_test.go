@@ -160,6 +160,7 @@ func TestProblems(t *testing.T) {
 		`{"attribute":"a","in":[1,null]}`:                            {"#/in/1 wrong_type"},
 		`{"attribute":"a","lt":"soon"}`:                              {"#/lt invalid"},
 		`{"attribute":"a","gt":"9999-12-31T23:59:59-01:00"}`:         {"#/gt invalid"},
+		`{"attribute":"a","gt":"0000-01-01T00:00:00+01:00"}`:         {"#/gt invalid"},
 		`{"attribute":"a","gt":true}`:                                {"#/gt invalid"},
 		`{"attribute":"a","contains":1}`:                             {"#/contains wrong_type"},
 		`{"attribute":"a","exists":"x"}`:                             {"#/exists wrong_type"},

@@ -34,8 +34,10 @@ func shapes() map[string]*set.Set {
 	for range 300_000 {
 		random.Add(r.Uint32N(1_000_000))
 	}
+	cut := set.Range(0, 100) // a run container in memory whose two runs take as many bytes as its five members
+	cut.RemoveRange(3, 98)
 	return map[string]*set.Set{
-		"one": set.Of(65_536), "last": set.Of(1<<32 - 1), "pair": set.Of(4, 5), "triple": set.Of(4, 5, 6), "four": set.Of(4, 5, 6, 7),
+		"one": set.Of(65_536), "last": set.Of(1<<32 - 1), "pair": set.Of(4, 5), "triple": set.Of(4, 5, 6), "range of three": set.Range(4, 7), "cut to a tie": cut, "four": set.Of(4, 5, 6, 7),
 		"full": set.Range(0, 1<<16), "full but one": set.AndNot(set.Range(0, 1<<16), set.Of(777)), "full blocks": set.Range(5, 1<<20),
 		"4096": every(2, 4096), "4097": every(2, 4097), "alternating": every(2, 1<<15),
 		"2047 runs": runs(2047, 20, 12), "2048 runs": runs(2048, 20, 12), "2046 runs": runs(2046, 20, 12), "runs of 2": runs(900, 2, 3), "runs of 3": runs(900, 3, 3),
@@ -186,9 +188,9 @@ func TestDamagedChunksAreRefused(t *testing.T) {
 		"checksum": wrongCRC, "nothing": seal(0, 0, nil), "cut": seal(0, 3, c.Members[:len(c.Members)-1]), "header only": seal(0, 3, c.Members[:9]),
 		"too long": seal(0, 3, append(bytes.Clone(c.Members), 0)), "count": seal(0, 4, c.Members), "index": seal(1, 3, c.Members),
 		"cookie": seal(0, 3, edit(0, 0)), "size": seal(0, 3, edit(4, 2)), "offset": seal(0, 3, edit(12, 17)), "order": seal(0, 3, edit(16, 7)), "twice": seal(0, 3, edit(16, 5)),
-		"huge size": seal(0, 3, edit(4, 0xff, 0xff, 0xff, 0xff)), "empty set": seal(0, 0, set.New().Encode()), "two containers": seal(0, 2, set.Of(1, 70_000).Encode()),
+		"huge size": seal(0, 3, edit(4, 0xff, 0xff, 0xff, 0xff)), "empty set": seal(0, 0, set.New().Encode()), "two containers": seal(0, 1, set.Of(1, 70_000).Encode()),
 		"runs of one": runs(3, 1, 0, 5, 0, 9, 0), "touching runs": runs(100, 7, 49, 57, 49), "crossing runs": runs(100, 7, 59, 40, 39), "runs out of order": runs(100, 90, 49, 7, 49),
-		"run beyond the end": runs(100, 65_500, 99), "no runs": runs(1), "sum of runs": runs(101, 7, 99), "too many runs": runs(1<<16, many...),
+		"run beyond the end": runs(100, 65_500, 99), "run one beyond the end": runs(37, 65_500, 36), "no runs": runs(1), "sum of runs": runs(101, 7, 99), "too many runs": runs(1<<16, many...),
 		"too large": seal(0, 3, append(bytes.Clone(c.Members), make([]byte, 1<<20)...)),
 		"flags":     seal(0, 100, append([]byte{0x3b, 0x30, 0, 0, 3}, runs(100, 7, 99).Members[5:]...)),
 		"no flag":   seal(0, 3, append([]byte{0x3b, 0x30, 0, 0, 0}, append(bytes.Clone(c.Members[8:12]), c.Members[16:]...)...)),
@@ -209,6 +211,26 @@ func TestDamagedChunksAreRefused(t *testing.T) {
 		if _, err := set.DecodeChunk(c); !errors.Is(err, set.ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestDamagedEncodingsAreRefused(t *testing.T) {
+	good := set.Of(1, 70_000).Encode() // cookie, size, two of (key, n-1), two offsets, two members
+	edit := func(at int, b ...byte) []byte {
+		m := bytes.Clone(good)
+		copy(m[at:], b)
+		return m
+	}
+	for name, b := range map[string][]byte{
+		"nothing": nil, "cut": good[:len(good)-1], "too long": append(bytes.Clone(good), 0), "a key twice": edit(12, 0), "keys descend": edit(8, 2),
+		"count": edit(14, 1), "second offset": edit(20, 27), "one container less": edit(4, 1), "one more": edit(4, 3), "runs announced": edit(0, 0x3b),
+	} {
+		if s, err := set.Decode(b); !errors.Is(err, set.ErrDamaged) {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
+	if _, err := set.Decode(edit(12, 2)); err != nil {
+		t.Errorf("another key is no damage: %v", err)
 	}
 }
 

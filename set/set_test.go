@@ -1,9 +1,11 @@
 package set_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"fanfare/set"
@@ -205,7 +207,7 @@ func ranks(t *testing.T, a pair) {
 
 func TestEveryOperationEqualsTheModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 60 {
+	for range 40 {
 		code := make([]byte, 5*(1+r.IntN(24)))
 		for i := range code {
 			code[i] = byte(r.Uint32())
@@ -262,4 +264,30 @@ func TestSetWithItself(t *testing.T) {
 	if !s.Empty() {
 		t.Errorf("minus itself has %v", s.ToArray())
 	}
+}
+
+// TestManyReadersOfOneSet is for the race detector: what makes new sets must not touch the old ones, not even to mark them.
+func TestManyReadersOfOneSet(t *testing.T) {
+	a, b := shapes()["mixed"], shapes()["runs of 3"]
+	want := set.Or(a, b).Encode()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			or := set.Or(a, b)
+			or.Add(1 << 30) // in what was made, a container that might still be shared
+			or.Remove(1 << 30)
+			and, not := set.And(a, b), set.AndNot(a, b)
+			if and.Len() != set.AndLen(a, b) || and.Len()+not.Len() != a.Len() || !bytes.Equal(or.Encode(), want) {
+				t.Error("readers disturb each other")
+			}
+			c := a.Clone()
+			c.Intersect(b)
+			if !c.Equal(and) || len(a.SelectRange(nil, 10, 510)) != 500 {
+				t.Error("readers disturb each other")
+			}
+			for range a.Chunks() {
+			}
+		})
+	}
+	wg.Wait()
 }
