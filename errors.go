@@ -1,6 +1,10 @@
 package fanfare
 
-import "errors"
+import (
+	"errors"
+
+	"fanfare/set"
+)
 
 // The kinds of error. They are tested with errors.Is; whoever answers one wraps it once with the object.
 var (
@@ -8,7 +12,7 @@ var (
 	ErrExists   = errors.New("exists already")
 	ErrConflict = errors.New("changed by somebody else meanwhile")
 	ErrState    = errors.New("not possible in this state")
-	ErrDamaged  = errors.New("damaged")
+	ErrDamaged  = set.ErrDamaged // what was read is not what was written
 	ErrClosed   = errors.New("closed")
 	ErrLocked   = errors.New("in use by another process")
 	ErrFull     = errors.New("no space left")
