@@ -59,6 +59,7 @@ func (x *session) run(ctx context.Context) {
 	for {
 		line, err := x.line()
 		if err != nil {
+			_ = x.flush() // what the client is told before it is cut off
 			return
 		}
 		if x.s.busy.Load() {
@@ -127,12 +128,13 @@ func (x *session) fill(most int) error {
 // line gives the next command line without its end. It is valid until the next fill.
 func (x *session) line() ([]byte, error) {
 	for seen := x.r; ; {
-		if n := bytes.IndexByte(x.buf[seen:x.w], '\n'); n >= 0 {
+		n := bytes.IndexByte(x.buf[seen:x.w], '\n')
+		if n >= 0 && seen+n-x.r <= maxLine {
 			line := x.buf[x.r : seen+n]
 			x.r = seen + n + 1
 			return bytes.TrimSuffix(line, []byte{'\r'}), nil
 		}
-		if x.w-x.r > maxLine {
+		if n >= 0 || x.w-x.r > maxLine {
 			x.say("500 5.5.2 line too long")
 			return nil, errQuit
 		}
