@@ -209,7 +209,7 @@ func (c *compiler) verbatim(name string, open int) (string, error) {
 		inner := c.src[i+2:]
 		end := strings.Index(inner, "%}")
 		if end < 0 {
-			continue
+			return "", c.errorAt(open, "this block is never ended; add {%% end%s %%}", name)
 		}
 		inner = inner[:end]
 		if strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(inner, "-"), "-")) != "end"+name {

@@ -74,7 +74,8 @@ func readTime(v Value) (time.Time, bool) {
 		return time.UnixMilli(int64(f * 1000)).UTC(), true
 	case kindString:
 		s := trimSpace(v.str)
-		for _, layout := range [...]string{time.RFC3339, time.DateOnly, time.DateTime, "2006-01-02T15:04:05", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04"} {
+		for _, layout := range [...]string{time.RFC3339, time.DateOnly, time.DateTime, "2006-01-02T15:04:05", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04",
+			"2006/01/02", "January 2, 2006", "Jan 2, 2006"} {
 			if t, err := time.Parse(layout, s); err == nil {
 				return t, true
 			}

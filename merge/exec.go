@@ -362,7 +362,9 @@ func (e *exec) apply(f *filterCall, v Value, missing bool, safe *bool) (Value, e
 	args := e.args[:len(f.args)]
 	for i := range f.args {
 		args[i] = e.resolve(&f.args[i])
-		if args[i].kind == kindNil {
+		// "Dear " | append: name would be "Dear " of a name that is empty.
+		joins := (f.id == filterAppend || f.id == filterPrepend) && f.args[i].kind != operandLiteral
+		if args[i].kind == kindNil || joins && args[i].IsMissing() {
 			return Value{}, &MissingError{Path: f.args[i].text}
 		}
 	}

@@ -305,48 +305,53 @@ func (e *exec) split(s, by string) (Value, error) {
 	return Of(list), nil
 }
 
-// stripHTML removes tags, comments, scripts and styles. It makes text, not safety: in HTML the result is escaped like any value.
+// stripHTML removes tags, comments, scripts and styles. It makes text, not safety: in HTML the result is escaped like any value. What is
+// never closed is no comment, script or style, but may be a tag; each end is looked for once in vain at most.
 func stripHTML(s string) string {
 	var b strings.Builder
+	pairs := [...]struct {
+		begin, end string
+		none       bool
+	}{{begin: "<!--", end: "-->"}, {begin: "<script", end: "</script>"}, {begin: "<style", end: "</style>"}, {begin: "<", end: ">"}}
+next:
 	for {
 		i := strings.IndexByte(s, '<')
 		if i < 0 {
-			b.WriteString(s)
-			return b.String()
+			break
 		}
 		b.WriteString(s[:i])
 		s = s[i:]
-		end := ">"
-		switch {
-		case strings.HasPrefix(s, "<!--"):
-			end = "-->"
-		case hasPrefixFold(s, "<script"):
-			end = "</script>"
-		case hasPrefixFold(s, "<style"):
-			end = "</style>"
+		for k := range pairs {
+			p := &pairs[k]
+			if p.none || !hasPrefixFold(s, p.begin) {
+				continue
+			}
+			if j := indexFold(s, p.end); j >= 0 {
+				s = s[j+len(p.end):]
+				continue next
+			}
+			p.none = true
 		}
-		j := indexFold(s, end)
-		if j < 0 { // never closed: the sign itself stays, as in Liquid
-			b.WriteByte('<')
-			s = s[1:]
-			continue
-		}
-		s = s[j+len(end):]
+		break
 	}
+	b.WriteString(s)
+	return b.String()
 }
 
 func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
+// indexFold finds ASCII text in any case.
 func indexFold(s, sub string) int {
-	if sub == ">" {
-		return strings.IndexByte(s, '>')
-	}
-	for i := 0; i+len(sub) <= len(s); i++ {
-		if strings.EqualFold(s[i:i+len(sub)], sub) {
+	for i := 0; ; i++ {
+		n := strings.IndexByte(s[i:], sub[0])
+		if n < 0 {
+			return -1
+		}
+		i += n
+		if hasPrefixFold(s[i:], sub) {
 			return i
 		}
 	}
-	return -1
 }

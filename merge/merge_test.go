@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,6 +46,10 @@ func TestLiquid(t *testing.T) {
 		{`{{ false | default: 2 }}|{{ no | default: true, allow_false: true }}|{{ no | default: 1 }}`, `2|false|1`},
 		{`{{ 16 | divided_by: 4 }},{{ 5 | divided_by: 3 }},{{ 20 | divided_by: 7 }},{{ 20 | divided_by: 7.0 }}`, `4,1,2,2.857142857142857`},
 		{`{{ 4 | plus: 2 }} {{ 183.357 | plus: 12 }} {{ 16 | minus: 4 }} {{ 183.357 | minus: 12 }}`, `6 195.357 12 171.357`},
+		{`{{ -5 | divided_by: 3 }} {{ 5 | divided_by: -3 }} {{ -6 | divided_by: 3 }} {{ -5 | modulo: 3 }} {{ 5 | modulo: -3 }} {{ -5.5 | modulo: 3 }} {{ 7 | divided_by: -1 }} {{ 7 | modulo: -1 }}`, `-2 -2 -2 1 -1 0.5 -7 0`},
+		{`{{ 9223372036854775807 | plus: 1 }} {{ -9223372036854775808 | minus: 1 }} {{ 9223372036854775807 | times: -2 }} {{ -9223372036854775808 | abs }}`,
+			`9223372036854780000 -9223372036854780000 -18446744073709600000 9223372036854775808`},
+		{`{{ 1234567 | round: -3 }} {{ 2.5 | round }} {{ -2.5 | round }} {{ 1.005 | round: 2 }} {{ "x" | plus: 1 | default: "nan" }} {{ "5" | plus: "2.5" }}`, `1235000 3 -3 1.01 nan 7.5`},
 		{`{{ 3 | times: 2 }} {{ 24 | times: 7 }} {{ 183.357 | times: 12 }}`, `6 168 2200.284`},
 		{`{{ 3 | modulo: 2 }} {{ 24 | modulo: 7 }} {{ 183.357 | modulo: 12 }}`, `1 3 3.357`},
 		{`{{ 1.2 | round }} {{ 2.7 | round }} {{ 183.357 | round: 2 }}`, `1 3 183.36`},
@@ -65,6 +70,7 @@ func TestLiquid(t *testing.T) {
 		{`{{ "john@liquid.com" | url_encode }} {{ "Tetsuro Takara" | url_encode }}`, `john%40liquid.com Tetsuro+Takara`},
 		{`{{ lines | newline_to_br }}`, "a<br />\nb<br />\nc"},
 		{`{{ "Have <em>you</em> read <strong>Ulysses</strong>?<script>alert(1)</script><!-- x -->" | strip_html }}`, `Have you read Ulysses?`},
+		{`{{ "a <b c><SCRIPT>x</script>d <!-- e > f" | strip_html }}|{{ "1 < 2 <" | strip_html }}`, `a d  f|1 < 2 <`},
 		{`{% for t in tags %}{{ forloop.index }}{{ t }}{% unless forloop.last %},{% endunless %}{% endfor %}`, `1a,2b,3c`},
 		{`{% for t in tags limit:2 offset:1 %}{{ t }}{% endfor %}{% for t in tags reversed %}{{ t }}{{ forloop.rindex }}{% endfor %}`, `bcc3b2a1`},
 		{`{% for t in none %}x{% else %}The collection is empty.{% endfor %}{% for t in absent %}x{% else %}!{% endfor %}`, `The collection is empty.!`},
@@ -79,7 +85,7 @@ func TestLiquid(t *testing.T) {
 		{"a \n{%- if yes -%}\n b \n{%- endif -%} \n c {{- name -}} d", `abcAdad`},
 		{"{% raw %}In Handlebars, {{ this }} will be{% endraw %} {% comment %}don't {{ worry }}{% endcomment %}.", `In Handlebars, {{ this }} will be .`},
 		{"a {%- raw -%} {{x}} {%- endraw -%} b", `a{{x}}b`},
-		{`{{ "March 14, 2016" | date: "%b %d, %y" }}`, `March 14, 2016`},
+		{`{{ "March 14, 2016" | date: "%b %d, %y" }} {{ "soon" | date: "%Y" }}`, `Mar 14, 16 soon`},
 		{`{{ date | date: "%a, %b %d, %y" }} {{ date | date: "%Y" }} {{ date | date: "%-d/%-m %l:%M%P %j %:z" }}`, `Mon, Mar 09, 26 2026 9/3  8:05am 068 +08:00`},
 		{`{{ date | date: "%F %T", "UTC" }} {{ time | date: "%H:%M %Z", "Asia/Shanghai" }} {{ 0 | date: "%s %c" }} {{ date | date: "%^b%e %U %W %V %u %w %I" }}`,
 			`2026-03-09 00:05:03 08:05 CST 0 Thu Jan  1 00:00:00 1970 MAR 9 10 10 11 1 1 08`},
@@ -104,6 +110,7 @@ func TestMissing(t *testing.T) {
 		{`{{ absent | upcase | append: "!" }}`, "absent"},
 		{`{{ empty_text | prepend: "Dear " }}`, "empty_text"},
 		{`{{ "Dear " | append: absent }}`, "absent"},
+		{`{{ "Dear " | append: empty_text }}`, "empty_text"},
 		{`{{ absent | default: data.absent }}`, "absent"},
 		{`{{ absent | default: spaces }}`, "absent"},
 		{`{{ data.items[7].name }}`, "data.items[7].name"},
@@ -322,4 +329,42 @@ func TestValues(t *testing.T) {
 			t.Errorf("%v: %q, want %q", c.x, got, c.want)
 		}
 	}
+}
+
+// What is quadratic by nature is not: each of these took minutes once, or would.
+func TestHostileSizes(t *testing.T) {
+	many := func(s string) string { return strings.Repeat(s, 200_000/len(s)) }
+	for _, src := range []string{"{% raw %}" + many("{%"), "{% comment %}" + many("{%-"), many("{% raw %}a{% endraw %}"), many("{{'"), many("{"), many("{{}}"), many("{% comment %}{% endcomment %}")} {
+		if tpl, err := Compile(src, Options{}); err == nil {
+			tpl.Static()
+		}
+	}
+	tpl, err := Compile("{{ s | strip_html }}", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{many("<"), many("<!--"), many("<script"), many("<style>"), many("<!-->"), many("<script></style>")} {
+		if _, err := tpl.Render(nil, Map{"s": s}, Limits{}); err != nil && !errors.Is(err, ErrMissing) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestManyGoroutines(t *testing.T) {
+	tpl, err := Compile("{% for t in tags %}{{ name }}{{ t }}{% endfor %}", Options{Part: HTML})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			vars := testVars()
+			for range 100 {
+				if out, err := tpl.Render(nil, vars, Limits{}); err != nil || string(out) != "AdaaAdabAdac" {
+					t.Errorf("%q %v", out, err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }

@@ -93,11 +93,13 @@ func rounding(id filterID, a Value, args []Value) Value {
 	if id == filterRound && len(args) > 0 {
 		places = int(max(-15, min(15, args[0].number().asFloat())))
 	}
-	if a.kind == kindInt && (places >= 0 || a.int() == math.MinInt64) {
-		if id == filterAbs && a.int() < 0 && a.int() != math.MinInt64 {
+	if a.kind == kindInt && places >= 0 {
+		switch {
+		case id != filterAbs || a.int() >= 0:
+			return a
+		case a.int() != math.MinInt64:
 			return Int(-a.int())
 		}
-		return a
 	}
 	f := a.asFloat()
 	switch id {
@@ -116,5 +118,5 @@ func rounding(id filterID, a Value, args []Value) Value {
 		return a
 	}
 	scale := math.Pow10(places)
-	return decimal(math.Round(f*scale) / scale)
+	return decimal(math.Round(decimal(f*scale).float()) / scale) // 1.005 is 100.49999… hundredths, but people mean 100.5
 }

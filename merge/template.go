@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"strings"
 	"sync"
 	"time"
 )
@@ -49,14 +50,14 @@ func (t *Template) Literals() []string { return t.literals }
 
 // Static answers the whole output if the template has no tags that are executed.
 func (t *Template) Static() (string, bool) {
-	s := ""
+	var s strings.Builder
 	for i := range t.nodes {
 		if t.nodes[i].kind != nodeLiteral {
 			return "", false
 		}
-		s += t.literals[t.nodes[i].literal]
+		s.WriteString(t.literals[t.nodes[i].literal])
 	}
-	return s, true
+	return s.String(), true
 }
 
 // Variables lists the paths that the template reads, sorted, each once.

@@ -3,10 +3,12 @@ package mailbody
 import (
 	"bytes"
 	"errors"
+	"mime"
 	"net/mail"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"fanfare/merge"
 
@@ -117,7 +119,12 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("got %q\nwant %q", got, want)
 			}
 			for line := range strings.SplitSeq(string(raw), "\r\n") {
-				if len(line) > 78 && !strings.Contains(line, strings.Repeat("x", 300)) {
+				for _, word := range strings.Fields(line) {
+					if s, err := new(mime.WordDecoder).Decode(word); err == nil && (!utf8.ValidString(s) || len(word) > 75) {
+						t.Errorf("an encoded word that is too long or breaks a character: %q", word)
+					}
+				}
+				if len(line) > 76 && !strings.Contains(line, strings.Repeat("x", 300)) {
 					t.Errorf("a long line: %q", line)
 				}
 			}
@@ -251,7 +258,7 @@ func TestRecipientErrors(t *testing.T) {
 func TestSoftBreaks(t *testing.T) {
 	for n := range 160 {
 		for _, value := range []string{"v", "é漢", "a b ", " ", "x\n", "\n.", ".", "=\t", strings.Repeat("w", 80), "\t\n"} {
-			src := strings.Repeat("a", n) + "{{ v | default: v2 }}" + strings.Repeat("é", n%20) + " {{ w }} \n.{{ w }}" + strings.Repeat("b", 75) + " {{ w }}\n"
+			src := strings.Repeat("a", n) + "{{ v | default: v2 }}" + strings.Repeat("é", n%20) + " {{ w }} \n.{{ w }}" + strings.Repeat("b", 75) + " {{ w }}\n" + strings.Repeat("c", n) + "\t\n"
 			vars := merge.Map{"v": value, "v2": "..", "w": value + "!"}
 			raw := make1(t, Content{Text: src, HTML: src, From: "a@b.example"}, Options{}, testEnvelope(vars))
 			checkLines(t, raw)
