@@ -152,13 +152,13 @@ func (s *sending) unwritten(g *group, n int, cause error) *Error {
 	r, err := s.farewell(step, cause)
 	told := err == nil // the server said something
 	switch {
-	case g.before == aBody && told && n > g.dot:
+	case g.before == aBody && told && n >= g.dot+len(".\r\n"):
 		err = s.judge(g.i, r, Unknown)
 	case g.before == aBody && told && r.refusal():
 		err = s.judge(g.i, r, NotAccepted) // in mid-body
 	case g.before == aBody:
 		k := NotAccepted
-		if n > g.dot || told { // a yes without a dot is nonsense, but who knows
+		if n > g.dot || told { // a yes to half a message is nonsense, but who knows
 			k = Unknown
 		}
 		if told {

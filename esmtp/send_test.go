@@ -1,6 +1,7 @@
 package esmtp
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -233,6 +234,89 @@ func TestDialogue(t *testing.T) {
 	})
 }
 
+// TestOddServers: a 354 that should not be.
+func TestOddServers(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  map[Step]string // of the first message
+		want []string
+		err  error
+	}{
+		"354 after a refused MAIL": {map[Step]string{StepMail: "550 5.7.1 no", StepRcpt: "250 ok", StepData: "354 go"},
+			[]string{"failed mail 550", "not begun data 0"}, ErrProtocol},
+		"421 to a lone dot": {map[Step]string{StepRcpt: "550 5.1.1 no", StepData: "354 go", StepBody: "421 4.3.2 busy"},
+			[]string{"failed rcpt 550", "not accepted body 421"}, nil},
+		"yes to a lone dot": {map[Step]string{StepRcpt: "550 5.1.1 no", StepData: "354 go", StepBody: "250 ok"},
+			[]string{"failed rcpt 550", "sent body 250"}, nil},
+		"421 to RSET": {map[Step]string{StepData: "451 4.3.0 no", StepRset: "421 4.3.2 busy"},
+			[]string{"failed data 451", "not accepted rset 421"}, nil},
+		"no to RSET": {map[Step]string{StepData: "451 4.3.0 no", StepRset: "500 what"},
+			[]string{"failed data 451", "not accepted rset 500"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{caps: []string{"PIPELINING"}, act: func(step Step, n int) string {
+					if n == 0 {
+						return c.act[step]
+					}
+					return fine
+				}}
+				conn, err := dialScript(t.Context(), s, Config{StartTLS: Off})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := sendAll(t.Context(), conn, chunk(2), nil)
+				if lives := strings.HasPrefix(c.want[1], "sent"); lives != (err == nil) || c.err != nil && !errors.Is(err, c.err) {
+					t.Error(err)
+				}
+				for i, a := range got {
+					if is := fmt.Sprintf("%s %s %d", a.Kind, a.Step, a.Code); is != c.want[i] {
+						t.Errorf("message %d: %s, want %s", i, is, c.want[i])
+					}
+				}
+				_ = conn.Close()
+				<-s.done
+			})
+		})
+	}
+}
+
+// TestDeadlines: each answer has its own time, also when its first bytes came with the one before.
+func TestDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		go func() {
+			in := bufio.NewReader(theirs)
+			say := func(s string) { _, _ = io.WriteString(theirs, s) }
+			say("220 hi\r\n")
+			_, _ = in.ReadString('\n')
+			say("250-hi\r\n250 PIPELINING\r\n")
+			for range 3 {
+				_, _ = in.ReadString('\n')
+			}
+			say("250 ok\r\n250 ok\r\n35")
+			time.Sleep(110 * time.Second) // DATA may take 120 s, MAIL 60 s
+			say("4 go\r\n")
+			for range 4 {
+				_, _ = in.ReadString('\n')
+			}
+			time.Sleep(290 * time.Second) // the last dot 300 s
+			say("250 ok\r\n")
+			_, _ = in.ReadString('\n')
+			_ = theirs.Close()
+		}()
+		c, err := Dial(t.Context(), Config{Addr: "127.0.0.1:25", StartTLS: Off,
+			Dial: func(context.Context, string, string) (net.Conn, error) { return ours, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := sendAll(t.Context(), c, chunk(1), nil)
+		if err != nil || got[0].Kind != Sent {
+			t.Errorf("%+v, %v", got, err)
+		}
+		_ = c.Close()
+	})
+}
+
 // TestMay: who is not permitted is not begun, the connection stays fit; and an old permission does not carry a body.
 func TestMay(t *testing.T) {
 	for name, caps := range servers {
@@ -335,6 +419,8 @@ func TestLostInBody(t *testing.T) {
 		{"middle nonsense", middle, "250 thanks\r\n", Unknown, NotBegun},
 		{"before", before, "", NotAccepted, NotBegun},
 		{"at", at, "", Unknown, NotBegun},
+		{"at accepted", at, "250 2.0.0 ok\r\n", Unknown, NotBegun},
+		{"at refused", at, "552 5.3.4 too big\r\n", Failed, NotBegun},
 		{"after", after, "", Unknown, NotBegun},
 		{"after accepted", after, "250 2.0.0 ok\r\n", Sent, NotBegun},
 		{"after refused", after, "451 4.3.0 no\r\n", Failed, NotBegun},
