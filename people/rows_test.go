@@ -156,6 +156,9 @@ func FuzzCSV(f *testing.F) {
 	f.Add("id\nu1,2\n")
 	f.Add("\uFEFFid,b\nx,true\n")
 	f.Fuzz(func(t *testing.T, s string) {
+		if strings.HasPrefix(s, "\x1f\x8b") {
+			return // gzip: the oracle reads plain text only
+		}
 		rows, err := NewRows(strings.NewReader(s), CSV, UTF8, RowOptions{})
 		oracle := csv.NewReader(strings.NewReader(strings.TrimPrefix(s, "\uFEFF")))
 		oracle.FieldsPerRecord = -1
@@ -199,6 +202,9 @@ func FuzzNDJSON(f *testing.F) {
 	f.Add("{\"id\":\"u1\",\"email\":\"a@b.example\",\"attributes\":{\"x\":1}}\n{}\n")
 	f.Add("[1]\nnull\n{\"id\":\"u\",\"x\":[\"a\"]}")
 	f.Fuzz(func(t *testing.T, s string) {
+		if strings.HasPrefix(s, "\x1f\x8b") {
+			return // gzip: the oracle reads plain text only
+		}
 		rows, err := NewRows(strings.NewReader(s), NDJSON, UTF8, RowOptions{})
 		if err != nil {
 			t.Fatal(err)
