@@ -8,6 +8,7 @@ SHELL := bash
 export SCRATCH ?= $(CURDIR)/.scratch
 export SIM_SEEDS ?= 10000
 export FUZZTIME ?= 3s
+export FUZZ_CORPUS ?=
 
 # What scripts/servers.sh unpacks is found first, then what the system has (Debian keeps smtp-sink in /usr/sbin).
 export PATH := $(SCRATCH)/servers/bin:$(PATH):/usr/sbin
@@ -54,7 +55,7 @@ vuln: ## govulncheck, where the network lets it
 
 soak: ## the long run: a million seeds, five minutes for each fuzz target
 	@$(MAKE) --no-print-directory sim SIM_SEEDS=1000000
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=5m
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=5m FUZZ_CORPUS=kept
 
 bench: build ## the budgets of the design, each beside its bare loop: make bench ROWS="email pause"
 	@bin/fanfare bench $(ROWS)
