@@ -24,7 +24,6 @@ type modelRun struct {
 	vars    map[string]string // absent: missing
 	lists   map[string][]string
 	item    string
-	index   int
 	in      bool
 	out     strings.Builder
 	missing bool
@@ -51,7 +50,7 @@ func (m *modelRun) value(name string) (string, bool) {
 
 type modelOutput struct {
 	name                     string
-	upper, quoted            bool
+	upper                    bool
 	prefix, suffix, fallback *string
 }
 

@@ -26,12 +26,11 @@ type session struct {
 	at   time.Time // when the newest bytes arrived
 	out  []byte
 
-	hello   bool
-	inMail  bool
-	mailAt  int64
-	from    []byte
-	rcpts   [][]byte // reused
-	refused int      // RCPTs of this envelope
+	hello  bool
+	inMail bool
+	mailAt int64
+	from   []byte
+	rcpts  [][]byte // reused
 }
 
 var errQuit = errors.New("the dialogue is over")
