@@ -1,7 +1,10 @@
 package fanfare
 
 import (
+	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"fanfare/set"
 )
@@ -65,6 +68,26 @@ func (b *Batch) Finished() bool { return b.Pending.Empty() && b.InFlight.Empty()
 // Claimed says whether a claim lives at now.
 func (b *Batch) Claimed(now time.Time) bool { return b.Owner.Node != "" && now.Before(b.LeaseUntil) }
 
+// Hold gives the row as held for a reason: no claim holds it any more, and whoever did is late. Who was in flight stays so.
+func (b *Batch) Hold(why string) Batch {
+	next := b.Clone()
+	next.State, next.Held = BatchHeld, CleanText(why)
+	next.Step++
+	next.Owner, next.LeaseUntil = Owner{}, time.Time{}
+	return next
+}
+
+// Void gives the row after the end of a former incarnation's claim, which is late from then on; false if that is not whose claim it is.
+func (b *Batch) Void(o Owner) (Batch, bool) {
+	if b.Owner.Node == "" || b.Owner.Node != o.Node || b.Owner.Incarnation >= o.Incarnation {
+		return *b, false
+	}
+	next := b.Clone()
+	next.Step++
+	next.Owner, next.LeaseUntil = Owner{}, time.Time{}
+	return next, true
+}
+
 // Clone copies the row with its sets.
 func (b *Batch) Clone() Batch {
 	c := *b
@@ -85,6 +108,12 @@ type Exception struct {
 	Attempts int    // never falls
 	Doubts   int    // 0, 1, 2; never falls
 	At       time.Time
+}
+
+// Over gives the row that e makes of the row that was there: attempts and doubts never fall.
+func (e Exception) Over(was Exception) Exception {
+	e.Attempts, e.Doubts = max(e.Attempts, was.Attempts), max(e.Doubts, was.Doubts)
+	return e
 }
 
 // Latch is what a writer reads with a share lock before it writes in a slot: the slot's row and the message's row there.
@@ -203,6 +232,34 @@ type Record struct {
 	Intent     *Intent
 	Lease      time.Duration // counted from the commit; 0 gives the claim up
 	SentNow    bool          // somebody was sent to: the last run's time becomes the commit's
+}
+
+// Check tells why the row cur could not hold the record, whatever else is so. A store asks it before Decide: such a record is Failed,
+// and its batch held, if it is not Stale.
+func (r *Record) Check(cur *Batch) error {
+	n := cur.N
+	if r.Next.N != n || r.Next.First != cur.First || r.Next.Pending.N() != n || r.Next.InFlight.N() != n || r.Next.Doubted.N() != n {
+		return fmt.Errorf("record of %v: it is of %d members from rank %d, the batch of %d from rank %d", r.BatchRef, r.Next.N, r.Next.First, n, cur.First)
+	}
+	if r.Intent != nil {
+		for _, m := range r.Intent.Members {
+			if m.Rank < 0 || m.Rank >= n {
+				return fmt.Errorf("record of %v: an intent for rank %d of %d", r.BatchRef, m.Rank, n)
+			}
+		}
+	}
+	for i := range r.Exceptions {
+		e := &r.Exceptions[i]
+		if e.Rank < 0 || e.Rank >= n {
+			return fmt.Errorf("record of %v: an exception for rank %d of %d", r.BatchRef, e.Rank, n)
+		}
+		for _, text := range [...]string{string(e.Result), string(e.Reason), e.Code, e.Text} {
+			if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
+				return fmt.Errorf("record of %v: the text for rank %d is not UTF-8 without NUL", r.BatchRef, e.Rank)
+			}
+		}
+	}
+	return nil
 }
 
 // Decide says what the record does to the row cur (of which only fence, step, state and owner matter) under the latch at now: the

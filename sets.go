@@ -1,6 +1,9 @@
 package fanfare
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // SetName names a set of recipients that each slot keeps.
 type SetName string
@@ -22,6 +25,9 @@ func InvalidSet(c ChannelName) SetName { return SetName("invalid:" + string(c)) 
 func SuppressionSet(c ChannelName, topic string, why Reason) SetName {
 	return SetName(fmt.Sprintf("suppressed:%s:%s:%s", c, why, topic))
 }
+
+// Suppresses says whether the set is one of the suppressions.
+func (n SetName) Suppresses() bool { return strings.HasPrefix(string(n), "suppressed:") }
 
 // SuppressionPart is one reason not to send, and the sets that hold it.
 type SuppressionPart struct {
