@@ -20,7 +20,8 @@ type Queue interface {
 	Features() QueueFeatures
 	// Publish offers tasks; they go to the lanes of their provider and priority. An error means that some may not be there.
 	Publish(ctx context.Context, tasks []Task) error
-	// Subscribe opens a subscription for the provider's tasks of all priorities; higher ones come first where the driver can.
+	// Subscribe opens a subscription for the provider's tasks of all priorities; where the driver can, higher ones come first, six
+	// high to three normal to one low as long as all wait: none of them starves.
 	Subscribe(ctx context.Context, provider string) (Subscription, error)
 	// Depth tells how many tasks of the provider wait, roughly.
 	Depth(ctx context.Context, provider string) (int, error)
@@ -55,4 +56,7 @@ type QueueFeatures struct {
 	Ordered    bool // tasks of one lane come in the order of publishing, as long as nothing is returned
 	Exact      bool // Depth is exact
 	Delays     bool // Return's delay is kept
+	Priorities bool // higher priorities come first
+	Lossy      bool // tasks get lost while everything works: only publishing again brings them
+	Doubles    bool // tasks come twice, acknowledged or not, while everything works
 }

@@ -1,0 +1,128 @@
+package queuetest
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"fanfare"
+)
+
+func manyPublishers(b *bench) {
+	s := b.subscribe(mail)
+	var want []fanfare.Task
+	var running sync.WaitGroup
+	for p := range 4 {
+		mine := tasks(fanfare.PriorityNormal, 1000*p, 200)
+		want = append(want, mine...)
+		running.Go(func() {
+			for part := range slices.Chunk(mine, 10) {
+				if err := b.Queue.Publish(b.ctx, part); err != nil {
+					b.Errorf("publish: %v", err)
+				}
+			}
+		})
+	}
+	got := b.collect(s, want)
+	running.Wait()
+	b.sameTasks(got, want)
+}
+
+func depth(b *bench) {
+	want := tasks(fanfare.PriorityNormal, 0, 10)
+	b.expectDepth(0)
+	s := b.subscribe(mail)
+	got := b.arrive(s, want...)
+	b.sameTasks(got, want)
+	b.expectDepth(0)
+	if err := s.Close(); err != nil {
+		b.Fatalf("close the subscription: %v", err)
+	}
+	b.publish(want...)
+	b.expectDepth(len(want))
+	if n, err := b.Queue.Depth(b.ctx, "nobody's"); err != nil || b.can.Exact && n != 0 {
+		b.Errorf("the depth of a provider without tasks is %d, %v", n, err)
+	}
+}
+
+func (b *bench) expectDepth(want int) {
+	b.Helper()
+	n, err := b.Queue.Depth(b.ctx, mail)
+	if err != nil || n < 0 || b.can.Exact && n != want {
+		b.Fatalf("depth is %d (%v), wanted %d", n, err, want)
+	}
+}
+
+// twoConnections: what one connection publishes another receives. A queue of one process has one connection, which does both.
+func twoConnections(b *bench) {
+	other := b.Queue
+	if b.Another != nil {
+		other = b.Another()
+		b.Cleanup(func() { _ = other.Close() })
+	}
+	b.share(b.subscribe(mail), b.subscribeOn(other, mail))
+}
+
+// restart: acknowledged publishes outlive it where the driver says Durable; else publishing again brings them.
+func restart(b *bench) {
+	want := tasks(fanfare.PriorityNormal, 0, 50)
+	b.publish(want...)
+	if b.Restart == nil {
+		b.sameTasks(b.collect(b.subscribe(mail), want), want)
+		return
+	}
+	b.Restart()
+	b.patiently(func() error { return b.Queue.Ping(b.ctx) })
+	if !b.can.Durable {
+		b.patiently(func() error { return b.Queue.Publish(b.ctx, want) })
+	}
+	b.sameTasks(b.collectTolerant(want), want)
+}
+
+// wipe: the broker may lose everything; publishing again brings it all, to a subscription opened afterwards.
+func wipe(b *bench) {
+	want := tasks(fanfare.PriorityNormal, 0, 50)
+	b.publish(want...)
+	if b.Wipe != nil {
+		b.Wipe()
+		b.patiently(func() error { return b.Queue.Publish(b.ctx, want) })
+		b.sameTasks(b.collectTolerant(want), want)
+		return
+	}
+	b.sameTasks(b.collect(b.subscribe(mail), want), want)
+}
+
+// patiently tries until it works: a client needs a moment to find its server again.
+func (b *bench) patiently(try func() error) {
+	b.Helper()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if b.ctx.Err() != nil || errors.Is(err, fanfare.ErrClosed) {
+			b.Fatalf("does not recover: %v", err)
+		}
+	}
+}
+
+// collectTolerant takes what comes after a failure, when a copy too many is nobody's fault.
+func (b *bench) collectTolerant(want []fanfare.Task) []fanfare.Task {
+	b.Helper()
+	as := *b
+	as.can.Doubles = true
+	return as.collect(b.subscribe(mail), want)
+}
+
+// republishing is how the planner lives with any queue: what has not come is published again until everything came.
+func republishing(b *bench) {
+	s := b.subscribe(mail)
+	var want []fanfare.Task
+	for i, p := range []fanfare.Priority{fanfare.PriorityHigh, fanfare.PriorityNormal, fanfare.PriorityLow} {
+		want = append(want, tasks(p, 1000*i, 300)...)
+	}
+	for part := range slices.Chunk(want, 50) {
+		b.publish(part...)
+	}
+	b.sameTasks(b.collect(s, want), want)
+}
