@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -92,7 +93,10 @@ func (b *Batch) Void(o Owner) (Batch, bool) {
 func (b *Batch) Clone() Batch {
 	c := *b
 	c.Pending, c.InFlight, c.Doubted = b.Pending.Clone(), b.InFlight.Clone(), b.Doubted.Clone()
-	c.Runs = append([]Run(nil), b.Runs...)
+	c.Runs = slices.Clone(b.Runs)
+	for i := range c.Runs {
+		c.Runs[i].Sent = slices.Clone(c.Runs[i].Sent)
+	}
 	return c
 }
 

@@ -1,0 +1,102 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// frozenView reads a slot while the mutex is held.
+type frozenView struct{ slot *slot }
+
+func (v frozenView) LoadSet(name fanfare.SetName) (*set.Set, error) { return v.slot.set(name), nil }
+
+func (v frozenView) Resolve(ids []string) ([]int64, error) { return v.slot.resolve(ids), nil }
+
+// Freeze implements fanfare.Freezer.
+func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (bool, error) {
+	if size <= 0 || size > set.MaxBits {
+		return false, fmt.Errorf("a batch of %d: %w", size, fanfare.ErrUsage)
+	}
+	sl, err := s.enterSlot(ctx, n)
+	if err != nil {
+		return false, err
+	}
+	defer s.mu.Unlock()
+	w := sl.messages[m]
+	if w == nil || w.latch.Phase != fanfare.SlotPreparing || w.latch.Generation != g || w.latch.Frozen && !s.rules.FreezeTwice {
+		return false, nil
+	}
+	parts, err := fn(frozenView{sl})
+	if err != nil {
+		return false, err
+	}
+	w.parts = make(map[fanfare.Part]*set.Set, len(parts))
+	for p, members := range parts {
+		if members != nil && !members.Empty() {
+			w.parts[p] = members.Clone()
+		}
+	}
+	planned := 0
+	if send := w.parts[fanfare.PartSend]; send != nil {
+		planned = send.Len()
+	}
+	for first := 0; first < planned; first += size { // a second freeze, which only a broken rule lets through, plans everybody again
+		count := min(size, planned-first)
+		w.batches = append(w.batches, fanfare.Batch{
+			BatchRef: fanfare.BatchRef{Message: m, Slot: n, Batch: fanfare.BatchNo(len(w.batches))}, //nolint:gosec // of 2³² people at most
+			First:    uint32(first),                                                                 //nolint:gosec // as above
+			N:        count, Pending: set.FullBits(count), InFlight: set.NewBits(count), Doubted: set.NewBits(count),
+		})
+	}
+	w.latch.Frozen = true
+	return true, nil
+}
+
+// Spread implements fanfare.Freezer.
+func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
+	sl, err := s.enterSlot(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	w := sl.messages[m]
+	if w == nil {
+		w = &work{exceptions: make(map[fanfare.Seq]fanfare.Exception)}
+		sl.messages[m] = w
+	}
+	if l := &w.latch; g > l.Generation || g == l.Generation && p > l.Phase {
+		l.Generation, l.Phase = g, p
+	}
+	return nil
+}
+
+// Latches implements fanfare.Freezer.
+func (s *Store) Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.Latch, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var found []fanfare.Latch
+	for n := range s.slots {
+		if w := s.slots[n].messages[m]; w != nil {
+			found = append(found, s.latch(w, fanfare.Slot(n))) //nolint:gosec // slots fit
+		}
+	}
+	return found, nil
+}
+
+// Forget implements fanfare.Freezer.
+func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum) error {
+	sl, err := s.enterSlot(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	delete(sl.messages, m)
+	return nil
+}

@@ -1,0 +1,268 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// Shards implements fanfare.Journal.
+func (s *Store) Shards() int { return s.shards }
+
+// ShardOf implements fanfare.Journal.
+func (s *Store) ShardOf(n fanfare.Slot) int { return int(n) % s.shards }
+
+// batch finds a row; nil if there is none.
+func (s *Store) batch(r fanfare.BatchRef) (*work, *fanfare.Batch) {
+	if int(r.Slot) >= len(s.slots) {
+		return nil, nil
+	}
+	w := s.slots[r.Slot].messages[r.Message]
+	if w == nil || int(r.Batch) >= len(w.batches) {
+		return nil, nil
+	}
+	return w, &w.batches[r.Batch]
+}
+
+// Append implements fanfare.Journal. Nothing here fails for a whole group, so each entry is carried out alone.
+func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) []fanfare.EntryAnswer {
+	answers := make([]fanfare.EntryAnswer, len(entries))
+	if err := s.enter(ctx); err != nil {
+		for i := range answers {
+			answers[i].Err = err
+		}
+		return answers
+	}
+	defer s.mu.Unlock()
+	now := s.clock()
+	wrote := false
+	for i, e := range entries {
+		a := &answers[i]
+		ref := e.Ref()
+		w, b := s.batch(ref)
+		switch {
+		case s.ShardOf(ref.Slot) != shard:
+			a.Answer, a.Err = fanfare.Failed, fmt.Errorf("%v does not lie on shard %d: %w", ref, shard, fanfare.ErrUsage)
+		case b == nil:
+			a.Answer, a.Row = fanfare.Stale, fanfare.Batch{BatchRef: ref}
+		case e.Claim != nil:
+			*a = s.claim(e.Claim, w, b, now)
+		default:
+			*a = s.record(e.Record, w, b, now)
+		}
+		wrote = wrote || b != nil && (a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed)
+	}
+	if wrote {
+		s.heads[shard]++
+	}
+	s.remember(shard)
+	return answers
+}
+
+func (s *Store) claim(c *fanfare.Claim, w *work, b *fanfare.Batch, now time.Time) fanfare.EntryAnswer {
+	next, found, answer := c.Decide(s.rules, s.latch(w, c.Slot), *b, now)
+	if answer != fanfare.Applied {
+		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
+	}
+	var members []fanfare.Seq
+	if len(found) > 0 || len(w.exceptions) > 0 {
+		if w.damaged[fanfare.PartSend] {
+			return hold(b, damaged(c.Message, c.Slot, fanfare.PartSend))
+		}
+		members = w.members(b.First, b.N)
+	}
+	*b = next
+	for _, e := range found {
+		e.Seq, e.At = members[e.Rank], now
+		w.except(e)
+	}
+	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
+	for rank, seq := range members {
+		if e, ok := w.exceptions[seq]; ok {
+			e.Rank = rank
+			a.Exceptions = append(a.Exceptions, e)
+		}
+	}
+	return a
+}
+
+func (s *Store) record(r *fanfare.Record, w *work, b *fanfare.Batch, now time.Time) fanfare.EntryAnswer {
+	if err := r.Check(b); err != nil {
+		if b.Fence != r.Fence || b.Step != r.Step {
+			return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: b.Clone()}
+		}
+		return hold(b, err)
+	}
+	var suppressed func(fanfare.Seq) (fanfare.Reason, bool)
+	if r.Intent != nil {
+		suppressed = s.suppressed(r.Slot, r.Intent.Suppressions)
+	}
+	next, found, answer := r.Decide(s.rules, s.latch(w, r.Slot), b, now, suppressed)
+	if answer == fanfare.Stale {
+		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
+	}
+	*b = next
+	for _, e := range found {
+		w.except(e)
+	}
+	return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
+}
+
+func hold(b *fanfare.Batch, why error) fanfare.EntryAnswer {
+	*b = b.Hold(why.Error())
+	return fanfare.EntryAnswer{Answer: fanfare.Failed, Row: b.Clone(), Err: why}
+}
+
+func (s *Store) latch(w *work, n fanfare.Slot) fanfare.Latch {
+	l := w.latch
+	l.Slot, l.Epoch, l.Open, l.Rev = n, 1, true, s.slots[n].rev
+	return l
+}
+
+func (w *work) except(e fanfare.Exception) {
+	e.Rank = 0
+	w.exceptions[e.Seq] = e.Over(w.exceptions[e.Seq])
+}
+
+// members are the planned of rank first to first+n, as far as there are any.
+func (w *work) members(first uint32, n int) []fanfare.Seq {
+	planned := w.parts[fanfare.PartSend]
+	if planned == nil || n <= 0 {
+		return nil
+	}
+	return planned.SelectRange(make([]fanfare.Seq, 0, min(n, set.ChunkSize)), int(first), int(first)+n)
+}
+
+// suppressed reads the sets of a slot once and tells who gets nothing.
+func (s *Store) suppressed(n fanfare.Slot, parts []fanfare.SuppressionPart) func(fanfare.Seq) (fanfare.Reason, bool) {
+	sets := s.slots[n].sets
+	if s.rules.SuppressionsBefore && s.slots[n].before != nil {
+		sets = s.slots[n].before
+	}
+	alive := sets[fanfare.SetAlive]
+	return func(seq fanfare.Seq) (fanfare.Reason, bool) {
+		if alive == nil || !alive.Contains(seq) {
+			return fanfare.ReasonErased, true
+		}
+		for _, part := range parts {
+			for _, name := range part.Sets {
+				if members := sets[name]; members != nil && members.Contains(seq) {
+					return part.Reason, true
+				}
+			}
+		}
+		return "", false
+	}
+}
+
+// remember keeps what the suppressions were, for the broken rule that reads them before the transaction.
+func (s *Store) remember(shard int) {
+	for n := range s.slots {
+		if s.rules.SuppressionsBefore && n%s.shards == shard {
+			s.slots[n].before = maps.Clone(s.slots[n].sets)
+		}
+	}
+}
+
+// Peek implements fanfare.Journal; a row that is not there comes as its name alone.
+func (s *Store) Peek(ctx context.Context, refs []fanfare.BatchRef) ([]fanfare.Batch, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	rows := make([]fanfare.Batch, len(refs))
+	for i, ref := range refs {
+		rows[i].BatchRef = ref
+		if _, b := s.batch(ref); b != nil {
+			rows[i] = b.Clone()
+		}
+	}
+	return rows, nil
+}
+
+// Members implements fanfare.Journal.
+func (s *Store) Members(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, first uint32, count int) ([]fanfare.Seq, error) {
+	w, err := s.enterWork(ctx, m, n)
+	if err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	if w == nil {
+		return nil, nil
+	}
+	if w.damaged[fanfare.PartSend] {
+		return nil, damaged(m, n, fanfare.PartSend)
+	}
+	return w.members(first, count), nil
+}
+
+// Backlog implements fanfare.Journal.
+func (s *Store) Backlog(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, from fanfare.BatchNo, limit int) (open []fanfare.Batch, first fanfare.BatchNo, err error) {
+	w, err := s.enterWork(ctx, m, n)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.mu.Unlock()
+	if w == nil {
+		return nil, 0, nil
+	}
+	first = fanfare.BatchNo(len(w.batches)) //nolint:gosec // batches are numbered with 32 bits
+	for i := len(w.batches) - 1; i >= 0; i-- {
+		if w.batches[i].State != fanfare.BatchDone {
+			first = fanfare.BatchNo(i) //nolint:gosec // as above
+		}
+	}
+	for i := int(from); i < len(w.batches) && len(open) < limit; i++ {
+		if b := w.batches[i]; b.State != fanfare.BatchDone && b.State != fanfare.BatchHeld {
+			b.Pending, b.InFlight, b.Doubted, b.Runs = set.Bits{}, set.Bits{}, set.Bits{}, nil
+			open = append(open, b)
+		}
+	}
+	return open, first, nil
+}
+
+// VoidClaims implements fanfare.Journal.
+func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.Owner) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for n := range s.slots {
+		w := s.slots[n].messages[m]
+		if w == nil {
+			continue
+		}
+		for i := range w.batches {
+			if next, voided := w.batches[i].Void(o); voided {
+				w.batches[i] = next
+			}
+		}
+	}
+	return nil
+}
+
+// Claims implements fanfare.Journal. What is held is left to a person: no settling claim could take it.
+func (s *Store) Claims(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot) (live int, dead []fanfare.BatchRef, err error) {
+	w, err := s.enterWork(ctx, m, n)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer s.mu.Unlock()
+	if w == nil {
+		return 0, nil, nil
+	}
+	now := s.clock()
+	for i := range w.batches {
+		switch b := &w.batches[i]; {
+		case b.Claimed(now):
+			live++
+		case b.State == fanfare.BatchOpen && !b.InFlight.Empty():
+			dead = append(dead, b.BatchRef)
+		}
+	}
+	return live, dead, nil
+}
