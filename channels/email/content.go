@@ -1,0 +1,275 @@
+package email
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"fanfare"
+	"fanfare/esmtp"
+	"fanfare/merge"
+	"fanfare/merge/mailbody"
+)
+
+// Content is a message's content, compiled: a fanfare.Compiled that also tells which variables it needs.
+type Content struct {
+	plain   *variant
+	locales []*variant
+	id      string
+	name    string
+	data    merge.Value
+	meta    merge.Value
+	onlyTo  patterns
+	fields  sync.Pool // *merge.Fields
+}
+
+// variant is the content for one locale.
+type variant struct {
+	locale string
+	ascii  *mailbody.Skeleton
+	// wide has addresses beyond ASCII raw in its header: for recipients whose address needs SMTPUTF8 anyway.
+	wide func() (*mailbody.Skeleton, error)
+}
+
+// Compile implements fanfare.Channel. It answers a *Content.
+func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
+	var p fanfare.Provider
+	if c.cfg.Provider != nil {
+		p = c.cfg.Provider(m)
+	}
+	onlyTo, err := newPatterns(p.OnlyTo)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", p.Name, err)
+	}
+	out := &Content{id: string(m.ID), name: m.Name, onlyTo: onlyTo}
+	if out.data, err = decode("data", m.Data); err != nil {
+		return nil, err
+	}
+	if out.meta, err = decode("metadata", m.Metadata); err != nil {
+		return nil, err
+	}
+	b := building{essential: m.Essential, options: mailbody.Options{Message: string(m.ID)}, plain: m.Content, sender: wire(p.From)}
+	if out.plain, err = b.variant("", m.Content); err != nil {
+		return nil, err
+	}
+	for _, locale := range slices.Sorted(maps.Keys(m.Content.Locales)) {
+		if !isLocale(locale) {
+			return nil, wrong("content.locales."+locale, "this is no locale; write one like zh-CN or de")
+		}
+		if _, ok := out.find(locale); ok {
+			return nil, wrong("content.locales."+locale, "this locale is there in another spelling; remove one")
+		}
+		v, err := b.variant(locale, m.Content.Locales[locale])
+		if err != nil {
+			return nil, err
+		}
+		out.locales = append(out.locales, v)
+	}
+	return out, nil
+}
+
+func wrong(field, text string) error {
+	return &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: %s", mailbody.ErrContent, text)}
+}
+
+// decode reads data or metadata. Numbers keep their digits.
+func decode(field string, raw json.RawMessage) (merge.Value, error) {
+	if len(raw) == 0 {
+		return merge.Value{}, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	err := d.Decode(&v)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("there is more behind it")
+		}
+	}
+	if err != nil {
+		return merge.Value{}, &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: this is no JSON: %w", mailbody.ErrContent, err)}
+	}
+	return merge.Of(v), nil
+}
+
+// isLocale: letters, digits and hyphens or underscores between them, as in zh-CN.
+func isLocale(s string) bool {
+	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '-' || r == '_' }) {
+		for _, r := range part {
+			if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') {
+				return false
+			}
+		}
+	}
+	return s != "" && len(s) <= 64 && strings.Trim(s, "-_") == s
+}
+
+// building is one compilation.
+type building struct {
+	plain     fanfare.Content
+	sender    string // of content that names none
+	essential bool
+	options   mailbody.Options
+}
+
+func (b *building) variant(locale string, c fanfare.Content) (*variant, error) {
+	at := "content."
+	if locale != "" {
+		at = "content.locales." + locale + "."
+		if c.Locales != nil {
+			return nil, wrong(at+"locales", "a locale has no locales of its own; move them up")
+		}
+		if c.From == "" {
+			c.From = b.plain.From
+		}
+		if c.ReplyTo == "" {
+			c.ReplyTo = b.plain.ReplyTo
+		}
+		if c.Headers == nil {
+			c.Headers = b.plain.Headers
+		}
+	}
+	if c.From == "" {
+		c.From = b.sender
+	}
+	content := mailbody.Content{Subject: c.Subject, Text: c.Text, HTML: c.HTML, From: wire(c.From), ReplyTo: wire(c.ReplyTo), Headers: c.Headers}
+	if err := b.check(at, content); err != nil {
+		return nil, err
+	}
+	if locale == "" { // one domain for all locales: a person who changes theirs keeps the Message-ID
+		b.options.Domain = domain(content.From)
+		if b.options.Domain == "" {
+			b.options.Domain = domain(b.sender)
+		}
+		if b.options.Domain == "" {
+			return nil, wrong(at+"from", "its domain must be known for the Message-ID; write it out, only the name may have tags, or give the provider a from")
+		}
+	}
+	v := &variant{locale: locale}
+	var err error
+	if v.ascii, err = mailbody.Compile(content, b.options); err != nil {
+		return nil, within(at, err)
+	}
+	if !strings.Contains(content.From[strings.LastIndexByte(content.From, '<')+1:], "{") && domain(content.From) == "" {
+		return nil, wrong(at+"from", "its domain is none that mail can be sent from")
+	}
+	if b.essential && slices.Contains(v.ascii.Required(), unsubscribeURL) {
+		return nil, wrong(at+b.whoNeeds(content, unsubscribeURL),
+			"an essential message has no unsubscribe link; remove {{ unsubscribe_url }}, or put it into {% if unsubscribe_url %} … {% endif %}")
+	}
+	wide := b.options
+	wide.UTF8Addresses = true
+	v.wide = sync.OnceValues(func() (*mailbody.Skeleton, error) { return mailbody.Compile(content, wide) })
+	return v, nil
+}
+
+const unsubscribeURL = "unsubscribe_url"
+
+func (b *building) check(at string, c mailbody.Content) error {
+	switch {
+	case strings.TrimSpace(c.Subject) == "":
+		return wrong(at+"subject", "it is empty; write one")
+	case strings.TrimSpace(c.Text) == "" && strings.TrimSpace(c.HTML) == "":
+		return wrong(at+"text", "there is neither text nor html; write one of them, or both")
+	case strings.TrimSpace(c.From) == "":
+		return wrong(at+"from", `there is no sender; write from: "News <news@example.org>", or set from of the e-mail provider`)
+	}
+	return nil
+}
+
+// whoNeeds names the field that writes a variable.
+func (b *building) whoNeeds(c mailbody.Content, path string) string {
+	fields := []struct{ name, src string }{{"subject", c.Subject}, {"text", c.Text}, {"html", c.HTML}, {"from", c.From}, {"reply_to", c.ReplyTo}}
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		fields = append(fields, struct{ name, src string }{"headers." + name, c.Headers[name]})
+	}
+	for _, f := range fields {
+		if t, err := merge.Compile(f.src, merge.Options{}); err == nil && slices.Contains(t.Required(), path) {
+			return f.name
+		}
+	}
+	return "text"
+}
+
+// within puts the place before the field that an error names.
+func within(at string, err error) error {
+	if e, ok := errors.AsType[*mailbody.FieldError](err); ok {
+		return &mailbody.FieldError{Field: at + e.Field, Err: e.Err}
+	}
+	return err
+}
+
+// domain is that of a mailbox which has no tags in it; empty otherwise.
+func domain(mailbox string) string {
+	s := strings.TrimSuffix(strings.TrimSpace(mailbox), ">")
+	d := s[strings.LastIndexByte(s, '@')+1:]
+	if a, err := esmtp.ParseAddress("x@" + d); err == nil && len(d) < len(s) {
+		return a.Wire()[len("x@"):]
+	}
+	return ""
+}
+
+// pick finds the variant for a locale: the locale, what is left without its last subtags, the plain one.
+func (c *Content) pick(locale string) *variant {
+	if len(c.locales) == 0 {
+		return c.plain
+	}
+	for locale != "" {
+		if v, ok := c.find(locale); ok {
+			return v
+		}
+		locale = locale[:max(0, strings.LastIndexAny(locale, "-_"))]
+	}
+	return c.plain
+}
+
+func (c *Content) find(locale string) (*variant, bool) {
+	for _, v := range c.locales {
+		if sameLocale(v.locale, locale) {
+			return v, true
+		}
+	}
+	return nil, false
+}
+
+// sameLocale: zh-CN, zh_CN and zh-cn are the same.
+func sameLocale(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if fold(a[i]) != fold(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func fold(c byte) byte {
+	switch {
+	case c == '_':
+		return '-'
+	case c >= 'A' && c <= 'Z':
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// Required lists, sorted, the variables without which no item can be made, whatever the recipient's locale.
+func (c *Content) Required() []string {
+	need := c.plain.ascii.Required()
+	for _, v := range c.locales {
+		other := v.ascii.Required()
+		need = slices.DeleteFunc(need, func(path string) bool { return !slices.Contains(other, path) })
+	}
+	return need
+}
+
+// RequiredFor lists, sorted, the variables without which no item can be made for a recipient of this locale.
+func (c *Content) RequiredFor(locale string) []string { return c.pick(locale).ascii.Required() }

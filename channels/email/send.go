@@ -1,0 +1,173 @@
+package email
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"fanfare"
+	"fanfare/esmtp"
+)
+
+// idleTime is how long a connection may be idle before it is asked whether it is still of use.
+const idleTime = 3 * time.Second
+
+// goodbye is how long a server may take to answer QUIT.
+const goodbye = 250 * time.Millisecond
+
+// connection is one SMTP connection. One goroutine uses it at a time.
+type connection struct {
+	settings
+	conn *esmtp.Conn
+	bye  context.Context // of Close, which must be able to say good-bye after the context of Dial has ended
+	used time.Time       // when conn last was
+	msgs []esmtp.Message // of the chunk, those that are filtered left out
+	at   []int           // the places of msgs in the chunk
+}
+
+func (c *connection) open(ctx context.Context) error {
+	conn, err := esmtp.Dial(ctx, c.smtp)
+	if err != nil {
+		return sendError(err)
+	}
+	c.conn, c.used = conn, time.Now()
+	return nil
+}
+
+var errNotRendered = errors.New("an item without its bytes; render it first")
+
+// Send implements fanfare.Connection.
+func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may func(int) bool, answer func(int, fanfare.SendAnswer)) error {
+	if err := c.ready(ctx, items); err != nil {
+		for i := range items {
+			answer(i, fanfare.SendAnswer{Kind: fanfare.NotBegun})
+		}
+		return err
+	}
+	c.take(items, answer)
+	var account *fanfare.SendError
+	err := c.conn.Send(ctx, c.msgs, func(i int) bool { return may(c.at[i]) }, func(i int, a esmtp.Answer) {
+		told := judge(a)
+		if wantsAccount(a) {
+			account = &fanfare.SendError{Step: string(a.Step), Auth: true, Code: told.Code, Text: told.Text}
+			told = fanfare.SendAnswer{Kind: fanfare.NotBegun}
+		}
+		answer(c.at[i], told)
+	})
+	c.used = time.Now()
+	clear(c.msgs)
+	switch {
+	case err != nil:
+		return sendError(err)
+	case account != nil:
+		return account
+	}
+	return nil
+}
+
+// ready sees to it that all items can be sent and that the server still listens: it may have closed an idle connection, which is
+// nobody's fault and no reason to think that it is down.
+func (c *connection) ready(ctx context.Context, items []fanfare.Outgoing) error {
+	for i := range items {
+		if len(items[i].Rendered) == 0 {
+			return &fanfare.SendError{Step: string(esmtp.StepRender), Err: errNotRendered}
+		}
+	}
+	if c.conn != nil && (time.Since(c.used) < idleTime || c.conn.Alive()) {
+		return nil
+	}
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
+	return c.open(ctx)
+}
+
+// take fills msgs. only_to was asked already when the item was rendered; it is asked again because this is the provider that sends.
+func (c *connection) take(items []fanfare.Outgoing, answer func(int, fanfare.SendAnswer)) {
+	c.msgs, c.at = c.msgs[:0], c.at[:0]
+	for i := range items {
+		it := &items[i]
+		if !c.onlyTo.allow(it.Address) {
+			answer(i, fanfare.SendAnswer{Kind: fanfare.SendPermanent, Code: "5.7.1", Text: "the provider's only_to leaves this address out"})
+			continue
+		}
+		c.msgs = append(c.msgs, esmtp.Message{From: c.sender(it.Rendered), To: it.Address, Body: it.Rendered})
+		c.at = append(c.at, i)
+	}
+}
+
+// sender gives the address in the From header of what Content.Render made: that header comes first, and its address last in it.
+func (c *connection) sender(rendered []byte) string {
+	line, ok := bytes.CutPrefix(rendered, []byte("From: "))
+	if !ok {
+		return ""
+	}
+	for from := 0; ; {
+		end := bytes.Index(line[from:], []byte("\r\n"))
+		if end < 0 {
+			break
+		}
+		end += from
+		if next := line[end+2:]; len(next) == 0 || next[0] != ' ' && next[0] != '\t' {
+			line = line[:end]
+			break
+		}
+		from = end + 2
+	}
+	if bytes.HasSuffix(line, []byte{'>'}) {
+		line = line[bytes.LastIndexByte(line, '<')+1 : len(line)-1]
+	}
+	if n := len(c.msgs); n > 0 && string(line) == c.msgs[n-1].From { // mostly the same: no new string for each
+		return c.msgs[n-1].From
+	}
+	return string(line)
+}
+
+// judge translates an answer.
+func judge(a esmtp.Answer) fanfare.SendAnswer {
+	switch a.Kind {
+	case esmtp.Sent:
+		return fanfare.SendAnswer{Kind: fanfare.SendOK}
+	case esmtp.Failed:
+		told := fanfare.SendAnswer{Kind: fanfare.SendPermanent, Code: code(a.Code, a.Enhanced), Text: a.Text}
+		if a.Temporary {
+			told.Kind = fanfare.SendTemporary
+		}
+		return told
+	case esmtp.Unknown:
+		return fanfare.SendAnswer{Kind: fanfare.SendUnknown, Code: code(a.Code, a.Enhanced), Text: a.Text}
+	default: // not begun, or begun and certainly not taken
+		return fanfare.SendAnswer{Kind: fanfare.NotBegun, Code: code(a.Code, a.Enhanced), Text: a.Text}
+	}
+}
+
+// wantsAccount: RFC 4954, 6: the server wants authentication, or TLS, before it takes anything from anybody.
+func wantsAccount(a esmtp.Answer) bool {
+	return a.Kind == esmtp.Failed && a.Step == esmtp.StepMail && a.Code == 530
+}
+
+// code writes "550 5.1.1".
+func code(n int, enhanced string) string {
+	switch {
+	case n == 0:
+		return enhanced
+	case enhanced == "":
+		return strconv.Itoa(n)
+	}
+	return strconv.Itoa(n) + " " + enhanced
+}
+
+// Close implements fanfare.Connection. The answer to a good-bye does not matter: each item has had its own.
+func (c *connection) Close() error {
+	if c.conn == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.bye, goodbye)
+	defer cancel()
+	err := c.conn.Quit(ctx)
+	c.conn = nil
+	return err
+}
