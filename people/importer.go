@@ -3,7 +3,6 @@ package people
 import (
 	"context"
 	"crypto/rand"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,11 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
+	"time"
 
 	"fanfare"
-	"fanfare/set"
 )
 
 // Store is what the importer needs of a store.
@@ -38,6 +36,9 @@ type Options struct {
 
 // blockRows is how many rows are stored together: one upsert a slot.
 const blockRows = 50_000
+
+// retryTime is how long Run waits after a failure of the store, and for imports that somebody else queued.
+const retryTime = 2 * time.Second
 
 // maxRefusedShare of rows, in percent, lets members=replace go on without a person's word.
 const maxRefusedShare = 5
@@ -172,19 +173,20 @@ func (im *Importer) Run(ctx context.Context) error {
 	for {
 		imp, ok, err := im.next(ctx)
 		if err != nil && ctx.Err() == nil {
-			im.log.Error("imports cannot be read; trying again at the next one", "error", err)
+			im.log.Error("imports cannot be read; trying again soon", "error", err)
 		}
-		if ok {
-			im.one(ctx, imp)
-			if ctx.Err() == nil {
-				continue
-			}
+		if ok && ctx.Err() == nil && im.one(ctx, imp) {
+			continue
 		}
+		again := time.NewTimer(retryTime)
 		select {
 		case <-ctx.Done():
+			again.Stop()
 			return nil
 		case <-im.wake:
+		case <-again.C:
 		}
+		again.Stop()
 	}
 }
 
@@ -199,7 +201,11 @@ func (im *Importer) next(ctx context.Context) (imp fanfare.Import, ok bool, err 
 	return imp, ok, err
 }
 
-func (im *Importer) one(ctx context.Context, imp fanfare.Import) {
+// errStore marks failures of the database, not of the file: they are tried again.
+var errStore = errors.New("database")
+
+// one stores one import; false if its end could not be kept.
+func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	im.mu.Lock()
@@ -219,13 +225,16 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) {
 	case cancelled:
 		imp.State, imp.Detail = fanfare.ImportCancelled, "cancelled; the rows counted here are stored"
 	case ctx.Err() != nil:
-		return // goes on after the restart
+		return false // goes on after the restart
+	case errors.Is(err, errStore):
+		im.log.Error("import waits for the database", "import", imp.ID, "error", err)
+		return false // goes on when the database does
 	case err != nil:
 		imp.State, imp.Detail = fanfare.ImportFailed, err.Error()
 	}
 	if err := im.save(ctx, &imp); err != nil {
 		im.log.Error("import's end cannot be kept; it is repeated at the next start, harmlessly", "import", imp.ID, "error", err)
-		return
+		return false
 	}
 	im.log.Info("import ended", "import", imp.ID, "state", imp.State, "rows", imp.Rows, "failed", imp.Failed, "detail", imp.Detail)
 	if imp.State != fanfare.ImportHeld {
@@ -233,13 +242,18 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) {
 			im.log.Warn("import's file stays", "import", imp.ID, "error", err)
 		}
 	}
+	return true
 }
 
 func (im *Importer) save(ctx context.Context, imp *fanfare.Import) error {
-	return im.store.Update(ctx, func(tx fanfare.ControlTx) error {
+	err := im.store.Update(ctx, func(tx fanfare.ControlTx) error {
 		imp.UpdatedAt = tx.Now()
 		return tx.PutImport(*imp)
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
+	return nil
 }
 
 // Cancel stops an import that is queued, held or running; what is stored stays.
@@ -301,251 +315,4 @@ func (im *Importer) change(ctx context.Context, id string, fn func(*fanfare.Impo
 		return tx.PutImport(imp)
 	})
 	return imp, err
-}
-
-// job is one import under way.
-type job struct {
-	im     *Importer
-	imp    *fanfare.Import
-	o      Options
-	rows   Rows
-	add    []fanfare.SetName
-	seen   []*set.Set // by slot: whom this file named already
-	errors *os.File
-	list   fanfare.List
-}
-
-// block is a run of rows, by slot.
-type block struct {
-	slots   [][]fanfare.RecipientChange
-	lines   [][]int
-	refused []*RowError
-	rows    int
-	last    bool
-	err     error
-}
-
-func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error) {
-	j := &job{im: im, imp: imp}
-	if err := json.Unmarshal(imp.Options, &j.o); err != nil {
-		return fmt.Errorf("import %s: %w", imp.ID, err)
-	}
-	f, err := os.Open(im.data(imp.ID))
-	if err != nil {
-		return fmt.Errorf("the file as it was sent is gone: %w; send it again", err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	if j.rows, err = NewRows(f, j.o.Format, j.o.Encoding, j.o.rows()); err != nil {
-		return err
-	}
-	if err := j.open(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.errors.Close()) }()
-	ctx, stop := context.WithCancel(ctx)
-	blocks := make(chan *block, 1)
-	var wait sync.WaitGroup
-	wait.Go(func() { j.read(ctx, blocks) })
-	defer wait.Wait()
-	defer stop()
-	for number := int64(0); ; number++ {
-		b, ok := <-blocks
-		if !ok {
-			return ctx.Err()
-		}
-		if b.err != nil {
-			return b.err
-		}
-		if number < imp.Block {
-			err = j.skip(ctx, b)
-		} else {
-			err = j.keep(ctx, b, number)
-		}
-		if err != nil {
-			return err
-		}
-		if b.last {
-			return j.finish(ctx)
-		}
-	}
-}
-
-func (j *job) open(ctx context.Context) error {
-	if j.imp.List != "" {
-		err := j.im.store.View(ctx, func(v fanfare.ControlView) (err error) {
-			j.list, err = v.List(j.imp.List)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("list %q: %w", j.imp.List, err)
-		}
-		if !j.o.Replace {
-			j.add = append(j.add, fanfare.ListSet(j.list.ID))
-		}
-	}
-	j.seen = make([]*set.Set, j.im.store.Slots())
-	for i := range j.seen {
-		j.seen[i] = set.New()
-	}
-	var err error
-	if j.errors, err = os.OpenFile(j.im.ErrorsFile(j.imp.ID), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fmt.Errorf("file of refused rows: %w", err)
-	}
-	if err := j.errors.Truncate(j.o.ErrorsBytes); err != nil {
-		return fmt.Errorf("file of refused rows: %w", err)
-	}
-	if _, err := j.errors.Seek(0, io.SeekEnd); err != nil {
-		return fmt.Errorf("file of refused rows: %w", err)
-	}
-	j.imp.State = fanfare.ImportRunning
-	return j.im.save(ctx, j.imp)
-}
-
-// read parses blocks while the last one is being stored.
-func (j *job) read(ctx context.Context, to chan<- *block) {
-	defer close(to)
-	slots := j.im.store.Slots()
-	for {
-		b := &block{slots: make([][]fanfare.RecipientChange, slots), lines: make([][]int, slots)}
-		for b.rows < blockRows && !b.last && b.err == nil {
-			c, line, err := j.rows.Next()
-			var bad *RowError
-			switch {
-			case errors.Is(err, io.EOF):
-				b.last = true
-				continue
-			case errors.As(err, &bad):
-				b.refused = append(b.refused, bad)
-			case err != nil:
-				b.err = err
-				continue
-			default:
-				s := fanfare.SlotOf(c.ExternalID, slots)
-				b.slots[s] = append(b.slots[s], c)
-				b.lines[s] = append(b.lines[s], line)
-			}
-			b.rows++
-		}
-		select {
-		case to <- b:
-		case <-ctx.Done():
-			return
-		}
-		if b.last || b.err != nil {
-			return
-		}
-	}
-}
-
-// skip passes over a block that is stored, and remembers whom it named.
-func (j *job) skip(ctx context.Context, b *block) error {
-	for s, changes := range b.slots {
-		ids := make([]string, len(changes))
-		for i := range changes {
-			ids[i] = changes[i].ExternalID
-		}
-		seqs, err := j.im.store.Resolve(ctx, fanfare.Slot(s), ids) //nolint:gosec // slots fit
-		if err != nil {
-			return fmt.Errorf("import: %w", err)
-		}
-		for _, seq := range seqs {
-			if seq >= 0 {
-				j.seen[s].Add(uint32(seq)) //nolint:gosec // a seq
-			}
-		}
-	}
-	return nil
-}
-
-func (j *job) keep(ctx context.Context, b *block, number int64) error {
-	next := *j.imp
-	next.Rows += int64(b.rows)
-	next.Failed += int64(len(b.refused))
-	for s, changes := range b.slots {
-		if len(changes) == 0 {
-			continue
-		}
-		mark := &fanfare.Mark{Work: j.imp.ID, Part: number}
-		done, err := j.im.store.Upsert(ctx, fanfare.Slot(s), changes, fanfare.UpsertOptions{Add: j.add, Mark: mark}) //nolint:gosec // slots fit
-		if err != nil {
-			return fmt.Errorf("import: %w", err)
-		}
-		for i, u := range done {
-			switch u.Outcome {
-			case fanfare.UpsertRefused:
-				next.Failed++
-				b.refused = append(b.refused, &RowError{b.lines[s][i], errors.New("is there already; use mode=upsert to change it")})
-				continue
-			case fanfare.UpsertCreated:
-				next.Created++
-			case fanfare.UpsertUpdated:
-				next.Updated++
-			default:
-				next.Unchanged++
-			}
-			if j.seen[s].Contains(u.Seq) {
-				next.Duplicates++
-			}
-			j.seen[s].Add(u.Seq)
-		}
-	}
-	var err error
-	if j.o.ErrorsBytes, err = j.refuse(b.refused); err != nil {
-		return err
-	}
-	next.Block = number + 1
-	if next.Options, err = json.Marshal(j.o); err != nil {
-		return fmt.Errorf("import: %w", err)
-	}
-	*j.imp = next
-	return j.im.save(ctx, j.imp)
-}
-
-// refuse appends the refused rows to their file and gives its length, on disk.
-func (j *job) refuse(rows []*RowError) (int64, error) {
-	if len(rows) > 0 {
-		w := csv.NewWriter(j.errors)
-		if j.o.ErrorsBytes == 0 {
-			_ = w.Write([]string{"line", "reason"})
-		}
-		for _, r := range rows {
-			_ = w.Write([]string{strconv.Itoa(r.Line), fanfare.CleanText(r.Err.Error())})
-		}
-		w.Flush()
-		err := w.Error()
-		if err == nil {
-			err = j.errors.Sync()
-		}
-		if err != nil {
-			return 0, fmt.Errorf("file of refused rows: %w", err)
-		}
-	}
-	n, err := j.errors.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return 0, fmt.Errorf("file of refused rows: %w", err)
-	}
-	return n, nil
-}
-
-func (j *job) finish(ctx context.Context) error {
-	if j.o.Replace && j.imp.List != "" {
-		if !j.o.Confirmed && j.imp.Failed*100 >= j.imp.Rows*maxRefusedShare && j.imp.Failed > 0 {
-			j.imp.State = fanfare.ImportHeld
-			j.imp.Detail = fmt.Sprintf("%d of %d rows were refused, so the list %q keeps its members; look at the errors, then confirm or cancel this import",
-				j.imp.Failed, j.imp.Rows, j.imp.List)
-			return nil
-		}
-		name := fanfare.ListSet(j.list.ID)
-		for s := range j.seen {
-			old, err := j.im.store.LoadSet(ctx, fanfare.Slot(s), name) //nolint:gosec // slots fit
-			if err != nil {
-				return fmt.Errorf("list %q: %w", j.imp.List, err)
-			}
-			if _, _, err := j.im.store.ChangeSet(ctx, fanfare.Slot(s), name, j.seen[s], set.AndNot(old, j.seen[s])); err != nil { //nolint:gosec // slots fit
-				return fmt.Errorf("list %q: %w", j.imp.List, err)
-			}
-		}
-	}
-	j.imp.State, j.imp.Detail = fanfare.ImportDone, ""
-	return nil
 }
