@@ -67,7 +67,7 @@ func (m *Message) stamp(now time.Time) {
 // SpreadAll brings the latch rows of all slots to the message's phase and generation. A slot that cannot be reached keeps no other from
 // it: all errors are answered together. Before a message is prepared it has no latch rows, and nothing is done.
 func SpreadAll(ctx context.Context, f Freezer, slots int, m Message) error {
-	if !m.State.Spreads() {
+	if !m.State.Spreads() || m.Phase.Final() && m.StartedAt.IsZero() {
 		return nil
 	}
 	var failed []error

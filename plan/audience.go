@@ -1,0 +1,340 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"fanfare"
+	"fanfare/audience"
+	"fanfare/set"
+)
+
+// parts are what one slot's audience is split into.
+type parts map[fanfare.Part]*set.Set
+
+// question is all that decides who is sent to and who is skipped for which reason. The freeze and the count ask the same one.
+type question struct {
+	expr      audience.Expr
+	lists     map[string]fanfare.SetName // of the expression, by name
+	channel   fanfare.ChannelName        // empty: nothing is skipped
+	topic     string
+	essential bool
+	address   bool // whoever has none is skipped
+	dedupe    bool // one a mailbox
+	slots     int
+}
+
+// ask parses an audience and finds its lists.
+func (p *Planner) ask(ctx context.Context, doc json.RawMessage, q question, dedupe fanfare.Dedupe) (question, error) {
+	var err error
+	if q.expr, err = audience.Parse(doc); err != nil {
+		return q, fmt.Errorf("its audience: %w", err)
+	}
+	q.slots = p.Store.Slots()
+	q.address = q.channel != "" && p.NeedsAddress(q.channel)
+	q.dedupe = q.address && dedupe == fanfare.DedupeAddress
+	q.lists = make(map[string]fanfare.SetName)
+	err = p.Store.View(ctx, func(v fanfare.ControlView) error {
+		for leaf := range audience.Leaves(q.expr) {
+			l, ok := leaf.(audience.List)
+			if !ok {
+				continue
+			}
+			row, err := v.List(l.Name)
+			if err != nil {
+				return fmt.Errorf("list %q: %w", l.Name, err)
+			}
+			q.lists[l.Name] = fanfare.ListSet(row.ID)
+		}
+		return nil
+	})
+	return q, err
+}
+
+// source evaluates the question's expression in one slot.
+type source struct {
+	*question
+	slot fanfare.Slot
+	view fanfare.FreezeView
+}
+
+// Alive implements audience.Source.
+func (s source) Alive(context.Context) (*set.Set, error) { return s.view.LoadSet(fanfare.SetAlive) }
+
+// Leaf implements audience.Source.
+func (s source) Leaf(_ context.Context, leaf audience.Expr) (*set.Set, error) {
+	switch leaf := leaf.(type) {
+	case audience.List:
+		return s.view.LoadSet(s.lists[leaf.Name])
+	case audience.Recipients:
+		return s.recipients(leaf.IDs)
+	default:
+		return nil, fmt.Errorf("cannot be evaluated: use all, list, recipients, any, every and not: %w", fanfare.ErrUsage)
+	}
+}
+
+// recipients finds people by id. Nobody has an id that is unknown: who takes the audience in refuses it, or somebody was erased since.
+func (s source) recipients(ids []string) (*set.Set, error) {
+	var mine []string
+	for _, id := range ids {
+		if fanfare.SlotOf(id, s.slots) == s.slot {
+			mine = append(mine, id)
+		}
+	}
+	found := set.New()
+	if len(mine) == 0 {
+		return found, nil
+	}
+	seqs, err := s.view.Resolve(mine)
+	if err != nil {
+		return nil, err
+	}
+	for _, seq := range seqs {
+		if seq >= 0 {
+			found.Add(fanfare.Seq(seq)) //nolint:gosec // a store's seq
+		}
+	}
+	return found, nil
+}
+
+// split evaluates the expression within alive and takes from it one part for each reason to skip, in the order in which reasons are
+// named; who is left is to be sent to.
+func (q *question) split(ctx context.Context, s fanfare.Slot, view fanfare.FreezeView) (parts, error) {
+	rest, err := audience.Eval(ctx, q.expr, source{question: q, slot: s, view: view})
+	if err != nil {
+		return nil, err
+	}
+	made := parts{fanfare.PartSend: rest}
+	if q.channel == "" {
+		return made, nil
+	}
+	skip := func(why fanfare.Reason, members *set.Set) {
+		if hit := set.And(rest, members); !hit.Empty() {
+			made.add(fanfare.Part(why), hit)
+			rest.Subtract(hit)
+		}
+	}
+	for _, reason := range fanfare.Suppressions(q.channel, q.topic, q.essential) {
+		for _, name := range reason.Sets {
+			members, err := view.LoadSet(name)
+			if err != nil {
+				return nil, err
+			}
+			skip(reason.Reason, members)
+		}
+	}
+	if !q.address {
+		return made, nil
+	}
+	usable, err := view.LoadSet(fanfare.AddressSet(q.channel))
+	if err != nil {
+		return nil, err
+	}
+	invalid, err := view.LoadSet(fanfare.InvalidSet(q.channel))
+	if err != nil {
+		return nil, err
+	}
+	lacking := set.AndNot(rest, usable)
+	skip(fanfare.ReasonInvalid, set.And(lacking, invalid))
+	skip(fanfare.ReasonNoAddress, lacking)
+	return made, nil
+}
+
+func (p parts) add(name fanfare.Part, members *set.Set) {
+	if there := p[name]; there != nil {
+		there.Union(members)
+		return
+	}
+	p[name] = members
+}
+
+// answer is a question while it is answered. Where one mail a mailbox is wanted all slots are read before any is frozen, slot by slot:
+// a step is never long. Otherwise it is ready at once.
+type answer struct {
+	question
+	store  Store
+	num    fanfare.MessageNum
+	frozen []bool         // slots whose audience stands already; nil: none
+	order  []fanfare.Slot // frozen ones first: who is in them has the mailbox
+	done   int            // steps
+	then   []parts        // as the slot was when it was read
+	boxes  mailboxes
+	twice  []*set.Set // who has a mailbox that somebody before has
+}
+
+func (p *Planner) answer(q question, num fanfare.MessageNum, frozen []bool) *answer {
+	a := &answer{question: q, store: p.Store, num: num, frozen: frozen}
+	for _, want := range []bool{true, false} {
+		for s := range q.slots {
+			if (frozen != nil && frozen[s]) == want {
+				a.order = append(a.order, fanfare.Slot(s)) //nolint:gosec // slots fit
+			}
+		}
+	}
+	if q.dedupe {
+		a.then, a.twice = make([]parts, q.slots), make([]*set.Set, q.slots)
+	}
+	return a
+}
+
+func (a *answer) ready() bool { return !a.dedupe || a.done == 3*len(a.order) }
+
+// step reads one slot: first who would be sent to, then which mailboxes may be there twice, then which are.
+func (a *answer) step(ctx context.Context) error {
+	s := a.order[a.done%len(a.order)]
+	var err error
+	switch a.done / len(a.order) {
+	case 0:
+		err = a.read(ctx, s)
+	case 1:
+		if a.done == len(a.order) {
+			a.boxes.open(a.total())
+		}
+		err = a.store.Mailboxes(ctx, s, a.channel, a.then[s][fanfare.PartSend], func(_ fanfare.Seq, key uint64) { a.boxes.see(key) })
+	default:
+		err = a.pick(ctx, s)
+	}
+	if err != nil {
+		return fmt.Errorf("slot %d: %w", s, err)
+	}
+	a.done++
+	return nil
+}
+
+func (a *answer) read(ctx context.Context, s fanfare.Slot) (err error) {
+	if a.frozen != nil && a.frozen[s] {
+		a.then[s] = parts{}
+		a.then[s][fanfare.PartSend], err = a.store.PartSet(ctx, a.num, s, fanfare.PartSend)
+		return err
+	}
+	a.then[s], err = a.split(ctx, s, a.live(ctx, s))
+	return err
+}
+
+func (a *answer) total() (n int) {
+	for _, parts := range a.then {
+		n += parts[fanfare.PartSend].Len()
+	}
+	return n
+}
+
+func (a *answer) pick(ctx context.Context, s fanfare.Slot) error {
+	type holder struct {
+		seq fanfare.Seq
+		key uint64
+	}
+	var maybe []holder
+	err := a.store.Mailboxes(ctx, s, a.channel, a.then[s][fanfare.PartSend], func(seq fanfare.Seq, key uint64) {
+		if a.boxes.maybeTwice(key) {
+			maybe = append(maybe, holder{seq, key})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(maybe, func(x, y holder) int { return cmp.Compare(x.seq, y.seq) })
+	a.twice[s] = set.New()
+	for _, h := range maybe {
+		if !a.boxes.take(h.key) {
+			a.twice[s].Add(h.seq)
+		}
+	}
+	return nil
+}
+
+// parts gives the final parts of a slot by what it holds now. Where mailboxes were compared the audience is that of the moment when the
+// slot was read: who was not to be sent to then stays out, who is to be skipped now is.
+func (a *answer) parts(ctx context.Context, s fanfare.Slot, view fanfare.FreezeView) (parts, error) {
+	now, err := a.split(ctx, s, view)
+	if err != nil || !a.dedupe {
+		return now, err
+	}
+	alive, err := view.LoadSet(fanfare.SetAlive)
+	if err != nil {
+		return nil, err
+	}
+	final := parts{}
+	then := a.then[s][fanfare.PartSend]
+	for name, members := range a.then[s] {
+		if name != fanfare.PartSend {
+			final.add(name, set.And(members, alive))
+		}
+	}
+	for name, members := range now {
+		final.add(name, set.And(members, then))
+	}
+	send := final[fanfare.PartSend]
+	if twice := set.And(send, a.twice[s]); !twice.Empty() {
+		send.Subtract(twice)
+		final.add(fanfare.Part(fanfare.ReasonDuplicateAddress), twice)
+	}
+	return final, nil
+}
+
+// live reads a slot outside of a freeze.
+func (a *answer) live(ctx context.Context, s fanfare.Slot) fanfare.FreezeView {
+	return liveView{ctx: ctx, sets: a.store, slot: s}
+}
+
+type liveView struct {
+	ctx  context.Context //nolint:containedctx // a view lives within one call
+	sets Sets
+	slot fanfare.Slot
+}
+
+func (v liveView) LoadSet(name fanfare.SetName) (*set.Set, error) {
+	return v.sets.LoadSet(v.ctx, v.slot, name)
+}
+
+func (v liveView) Resolve(ids []string) ([]int64, error) { return v.sets.Resolve(v.ctx, v.slot, ids) }
+
+// CountQuery asks how many an audience would reach.
+type CountQuery struct {
+	Audience  json.RawMessage
+	Channel   fanfare.ChannelName // empty: nothing is skipped
+	Topic     string
+	Essential bool
+	Dedupe    fanfare.Dedupe
+}
+
+// Counts is the answer: recipients = planned + all skipped.
+type Counts struct {
+	Recipients int
+	Planned    int
+	Skipped    map[fanfare.Reason]int
+}
+
+// Count tells whom a message would reach if it were frozen now, by the code that freezes. audience.Problems say what is wrong with the
+// audience; ErrNotFound names a list that is not there.
+func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
+	counts := Counts{Skipped: make(map[fanfare.Reason]int)}
+	q, err := p.ask(ctx, c.Audience, question{channel: c.Channel, topic: c.Topic, essential: c.Essential}, c.Dedupe)
+	if err != nil {
+		return counts, err
+	}
+	a := p.answer(q, 0, nil)
+	for !a.ready() {
+		if err := a.step(ctx); err != nil {
+			return counts, err
+		}
+	}
+	for _, s := range a.order {
+		made, err := a.parts(ctx, s, a.live(ctx, s))
+		if err != nil {
+			return counts, fmt.Errorf("slot %d: %w", s, err)
+		}
+		for name, members := range made {
+			n := members.Len()
+			counts.Recipients += n
+			if name == fanfare.PartSend {
+				counts.Planned += n
+			} else if n > 0 {
+				counts.Skipped[fanfare.Reason(name)] += n
+			}
+		}
+	}
+	return counts, nil
+}

@@ -1,0 +1,116 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// freezing is one message's audience on its way to being frozen.
+type freezing struct {
+	*answer
+	size int
+	left []fanfare.Slot
+}
+
+// prepare freezes audiences. While others are sending it takes a slot at a time and lets them be served in between.
+func (p *Planner) prepare(ctx context.Context, now time.Time, all []*message) (failed []error) {
+	busy := false
+	for _, m := range all {
+		busy = busy || m.State.Phase == fanfare.PhaseSending
+	}
+	for _, m := range all {
+		if m.State.Phase != fanfare.PhasePreparing || now.Before(m.notYet) {
+			continue
+		}
+		for m.State.Phase == fanfare.PhasePreparing {
+			more, err := p.freezeStep(ctx, m)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("message %s: freeze its audience: %w", m.ID, err))
+				m.job, m.notYet = nil, now.Add(freezeWait)
+				break
+			}
+			if !more {
+				break
+			}
+			if busy {
+				p.again = true
+				break
+			}
+		}
+		if m.State.Phase == fanfare.PhaseSending {
+			p.again = true
+		}
+	}
+	return failed
+}
+
+// freezeStep reads or freezes one slot, and moves the message on when all are frozen. more: the next step may follow at once.
+func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err error) {
+	if err := p.spread(ctx, m); err != nil {
+		return false, err
+	}
+	if m.job == nil {
+		m.job, err = p.freezing(ctx, m)
+		return err == nil && m.job != nil, err
+	}
+	if len(m.job.left) == 0 {
+		moved, err := p.transition(ctx, m, fanfare.EventFrozen, nil)
+		if err != nil || !moved {
+			return false, err
+		}
+		return false, p.spread(ctx, m)
+	}
+	if !m.job.ready() {
+		return true, m.job.step(ctx)
+	}
+	job, s := m.job, m.job.left[0]
+	done, err := p.Store.Freeze(ctx, s, m.Num, m.State.Generation, job.size, func(view fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
+		return job.parts(ctx, s, view)
+	})
+	if err != nil {
+		return false, fmt.Errorf("slot %d: %w", s, err)
+	}
+	if !done { // another planner was quicker, or the message moved
+		m.job = nil
+		return false, nil
+	}
+	job.left = job.left[1:]
+	return true, nil
+}
+
+func (p *Planner) freezing(ctx context.Context, m *message) (*freezing, error) {
+	rows, err := p.Store.Latches(ctx, m.Num)
+	if err != nil {
+		return nil, fmt.Errorf("read its latch rows: %w", err)
+	}
+	var row fanfare.Message
+	err = p.Store.View(ctx, func(v fanfare.ControlView) (err error) {
+		row, err = v.MessageByNum(m.Num)
+		return err
+	})
+	if err != nil || row.State != m.State {
+		return nil, err
+	}
+	q, err := p.ask(ctx, row.Audience, question{channel: row.Channel, topic: row.Topic, essential: row.Essential}, row.Dedupe)
+	if err != nil {
+		return nil, err
+	}
+	frozen := make([]bool, q.slots)
+	for _, l := range rows {
+		frozen[l.Slot] = l.Frozen && !p.Rules.FreezeTwice
+	}
+	f := &freezing{answer: p.answer(q, m.Num, frozen), size: row.BatchSize()}
+	if p.BatchSize > 0 {
+		f.size = p.BatchSize
+	}
+	for s, there := range frozen {
+		if !there {
+			f.left = append(f.left, fanfare.Slot(s)) //nolint:gosec // slots fit
+		}
+	}
+	return f, nil
+}

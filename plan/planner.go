@@ -1,0 +1,247 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// The planner's times. All but the loop's are measured by the clock of the database.
+const (
+	tickEvery  = 100 * time.Millisecond // the loop, when nothing wakes it
+	tickGap    = 5 * time.Millisecond   // between two ticks at least
+	leaseName  = "planner"
+	leaseTime  = 5 * time.Second
+	leaseRetry = time.Second     // between two tries to get it
+	nodeTime   = 5 * time.Second // a node that was silent for longer is not reckoned with
+	graceLeast = 5 * time.Second // a start_grace below is taken as this: the planner itself may be busy for a moment
+	freezeWait = time.Second     // after an audience that could not be frozen
+	logEvery   = 10 * time.Second
+)
+
+// Store is what the planner asks of a store.
+type Store interface {
+	fanfare.Control
+	fanfare.Freezer
+	fanfare.Journal
+	fanfare.Reports
+	Sets
+}
+
+// Sets are the sets of recipients, a part of fanfare.People.
+type Sets interface {
+	Slots() int
+	Resolve(ctx context.Context, s fanfare.Slot, ids []string) ([]int64, error)
+	LoadSet(ctx context.Context, s fanfare.Slot, name fanfare.SetName) (*set.Set, error)
+	Mailboxes(ctx context.Context, s fanfare.Slot, c fanfare.ChannelName, members *set.Set, fn func(seq fanfare.Seq, key uint64)) error
+}
+
+// Config makes a planner.
+type Config struct {
+	Store Store
+	Queue fanfare.Queue
+	Node  string // its name, for the lease
+	// NeedsAddress tells which channels skip whoever has no address; nil: none.
+	NeedsAddress func(fanfare.ChannelName) bool
+	// Free tells how many claims of this very node are free by provider, at once instead of in its last report; nil: as reported.
+	Free func() map[string]int
+	// Nudge receives when claims of this node became free, so that the next tasks follow at once; nil: never.
+	Nudge <-chan struct{}
+	// BatchSize overrides the messages' (0: it does not), for tests with few people.
+	BatchSize int
+	Rules     fanfare.Rules // for tests that break one
+	Logger    *slog.Logger  // nil: silent
+}
+
+// Planner plans. Tick and Run belong to one goroutine; Wake and Count to any.
+type Planner struct {
+	Config
+
+	wake      chan struct{}
+	again     bool // the last tick left work that need not wait
+	leased    bool
+	leaseTil  time.Time
+	leaseTry  time.Time // not before
+	heldSince time.Time
+	messages  map[fanfare.MessageNum]*message
+	lanes     map[string]*lane
+	lastLog   time.Time
+}
+
+// message is what the planner remembers of a message; its state is as of the last look or of the planner's own move.
+type message struct {
+	fanfare.Look
+	next    fanfare.State // of the move under way
+	spread  bool          // all latch rows carry the state
+	slots   []slotPlan    // while sending
+	drained []bool        // while pausing and cancelling
+	job     *freezing     // while preparing
+	notYet  time.Time     // no freeze before, after one failed
+	turn    int           // slot whose turn it is to be published
+	streak  int           // tasks that slot had in a row
+	served  float64       // of the window; see lane
+}
+
+// New makes a planner.
+func New(c Config) *Planner {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.NeedsAddress == nil {
+		c.NeedsAddress = func(fanfare.ChannelName) bool { return false }
+	}
+	return &Planner{Config: c, wake: make(chan struct{}, 1), messages: make(map[fanfare.MessageNum]*message), lanes: make(map[string]*lane)}
+}
+
+// Wake has the next tick come at once: something was started, resumed or stopped.
+func (p *Planner) Wake() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run ticks until ctx ends, then lets go of the lease.
+func (p *Planner) Run(ctx context.Context) error {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		began := time.Now()
+		if err := p.Tick(ctx); err != nil && ctx.Err() == nil && began.Sub(p.lastLog) >= logEvery {
+			p.lastLog = began
+			p.Logger.Warn("planner: tried again in a moment", "error", err)
+		}
+		if !p.again {
+			select {
+			case <-ctx.Done():
+			case <-ticker.C:
+			case <-p.wake:
+			case <-p.Nudge:
+			}
+			pause(ctx, tickGap-time.Since(began))
+		}
+		if ctx.Err() != nil {
+			return p.release(ctx)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// release ends the lease, so that another planner need not wait for it to run out.
+func (p *Planner) release(ctx context.Context) error {
+	if !p.leased {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	err := p.Store.Update(ctx, func(tx fanfare.ControlTx) error {
+		_, err := tx.TakeLease(leaseName, p.Node, 0)
+		return err
+	})
+	if err != nil {
+		p.Logger.Warn("planner: its lease was not given back", "error", err)
+	}
+	return nil
+}
+
+// Tick does what there is to do now, once. An error of one message or slot keeps no other waiting; all are answered together.
+func (p *Planner) Tick(ctx context.Context) error {
+	p.again = false
+	var now time.Time
+	var nodes []fanfare.Node
+	err := p.Store.View(ctx, func(v fanfare.ControlView) error {
+		now = v.Now()
+		var err error
+		nodes, err = v.Nodes()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("planner: read the nodes: %w", err)
+	}
+	if mine, err := p.lease(ctx, now); err != nil || !mine {
+		return err
+	}
+	looks, err := p.Store.Look(ctx)
+	if err != nil {
+		return fmt.Errorf("planner: look at the messages: %w", err)
+	}
+	var failed []error
+	all := p.note(looks)
+	for _, m := range all {
+		if err := p.move(ctx, now, m); err != nil {
+			failed = append(failed, fmt.Errorf("message %s while %s: %w", m.ID, m.State.Phase, err))
+		}
+	}
+	failed = append(failed, p.send(ctx, now, nodes, all)...)
+	failed = append(failed, p.prepare(ctx, now, all)...)
+	return errors.Join(failed...)
+}
+
+// lease takes or renews the planner's lease when it is time to.
+func (p *Planner) lease(ctx context.Context, now time.Time) (bool, error) {
+	switch {
+	case p.leased && now.Before(p.leaseTil.Add(-leaseTime/2)):
+		return true, nil
+	case !p.leased && now.Before(p.leaseTry):
+		return false, nil
+	}
+	var mine bool
+	err := p.Store.Update(ctx, func(tx fanfare.ControlTx) error {
+		var err error
+		mine, err = tx.TakeLease(leaseName, p.Node, leaseTime)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("planner: take the lease: %w", err)
+	}
+	if mine && !p.leased {
+		p.heldSince = now
+		clear(p.messages) // somebody else planned meanwhile
+	}
+	p.leased, p.leaseTil, p.leaseTry = mine, now.Add(leaseTime), now.Add(leaseRetry)
+	return mine, nil
+}
+
+// note brings what is remembered up to what was seen: whose state changed is looked at afresh, who is gone is forgotten.
+func (p *Planner) note(looks []fanfare.Look) []*message {
+	seen := make(map[fanfare.MessageNum]struct{}, len(looks))
+	all := make([]*message, 0, len(looks))
+	for _, l := range looks {
+		m := p.messages[l.Num]
+		if m == nil {
+			m = &message{}
+			p.messages[l.Num] = m
+		}
+		if m.State != l.State {
+			m.changed()
+		}
+		m.Look = l
+		seen[l.Num] = struct{}{}
+		all = append(all, m)
+	}
+	for n := range p.messages {
+		if _, there := seen[n]; !there {
+			delete(p.messages, n)
+		}
+	}
+	return all
+}
+
+// changed forgets what belonged to the former state.
+func (m *message) changed() { *m = message{Look: m.Look, served: m.served} }
