@@ -39,6 +39,8 @@ type Look struct {
 	Revision   Revision
 	Channel    ChannelName
 	Provider   string
+	Topic      string
+	Essential  bool
 	Rate       float64
 	Priority   Priority
 	Uncertain  Policy
