@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,7 +13,7 @@ import (
 const (
 	pageSize    = 256                   // rows a reading of the backlog
 	visitEvery  = time.Second           // from the first unfinished batch on: what was given up, retries, lost tasks
-	visitAtTail = 50 * time.Millisecond // the same when all is published and only the end is awaited
+	visitAtTail = 50 * time.Millisecond // the same when all is published and only the end is awaited, ever less often if it does not come
 )
 
 // slotPlan is what the planner knows of one slot's batches within a generation.
@@ -22,6 +23,7 @@ type slotPlan struct {
 	end     bool            // there are none from next on
 	over    bool            // none is unfinished: all are done or held, and stay so
 	visited time.Time       // when it was last read from the cursor on
+	tail    time.Time       // since when all is published; zero: it is not
 	ready   []ready         // read, unclaimed and due, not published; ascending
 	out     []published     // published and not known to be claimed; ascending
 }
@@ -45,75 +47,84 @@ func (p *Planner) visit(ctx context.Context, now time.Time, m *message, inLine b
 		m.slots = make([]slotPlan, p.Store.Slots())
 	}
 	for i := range m.slots {
-		s := &m.slots[i]
-		from, due := s.visitFrom(now)
-		if !due {
+		s, n := &m.slots[i], fanfare.Slot(i) //nolint:gosec // slots fit
+		var err error
+		switch every := s.interval(now); {
+		case s.over:
 			continue
+		case now.Sub(s.visited) >= every:
+			if err = p.read(ctx, now, m, n, s.cursor, s.next, inLine); err == nil {
+				s.visited = now
+			}
+		case len(s.out) > 0 && !p.local:
+			err = p.read(ctx, now, m, n, s.out[0].batch, s.out[len(s.out)-1].batch+1, inLine)
 		}
-		if err := p.read(ctx, now, m, fanfare.Slot(i), from, inLine); err != nil { //nolint:gosec // slots fit
+		if err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
 		}
-		if from == s.cursor {
-			s.visited = now
-		}
+		p.wait = min(p.wait, max(s.visited.Add(s.interval(now)).Sub(now), tickGap))
 	}
 	return nil
 }
 
-func (s *slotPlan) visitFrom(now time.Time) (from fanfare.BatchNo, due bool) {
-	every := visitEvery
-	if s.end && len(s.out) == 0 && len(s.ready) == 0 {
-		every = visitAtTail
+// interval says how often the slot is read as a whole. Where only the end is awaited it is noticed soon after a short tail, and within
+// a quarter of a long one.
+func (s *slotPlan) interval(now time.Time) time.Duration {
+	if !s.end || len(s.ready) > 0 {
+		s.tail = time.Time{}
+		return visitEvery
 	}
-	switch {
-	case s.over:
-		return 0, false
-	case s.visited.IsZero() || now.Sub(s.visited) >= every:
-		return s.cursor, true
-	case len(s.out) > 0:
-		return s.out[0].batch, true
+	if s.tail.IsZero() {
+		s.tail = now
 	}
-	return 0, false
+	return min(max(now.Sub(s.tail)/4, visitAtTail), visitEvery)
 }
 
-// read reads the unfinished batches of a slot from one on, at least as far as they were read before, and sets right what is known.
-func (p *Planner) read(ctx context.Context, now time.Time, m *message, n fanfare.Slot, from fanfare.BatchNo, inLine bool) error {
+// read reads the unfinished batches of a slot from one on to another, or to the end of a page, and sets right what is known of them.
+func (p *Planner) read(ctx context.Context, now time.Time, m *message, n fanfare.Slot, from, to fanfare.BatchNo, inLine bool) error {
 	s := &m.slots[n]
 	var rows []fanfare.Batch
 	first, end := fanfare.BatchNo(0), false
 	for at := from; ; {
-		page, unfinished, err := p.Store.Backlog(ctx, m.Num, n, at, pageSize)
+		limit := pageSize
+		if to > at {
+			limit = min(limit, int(to-at))
+		}
+		page, unfinished, err := p.Store.Backlog(ctx, m.Num, n, at, limit)
 		if err != nil {
 			return fmt.Errorf("read its batches: %w", err)
 		}
-		rows, first, end = append(rows, page...), unfinished, len(page) < pageSize
+		rows, first, end = append(rows, page...), unfinished, len(page) < limit
 		if end {
 			break
 		}
-		if at = page[len(page)-1].Batch + 1; at >= s.next {
+		if at = page[len(page)-1].Batch + 1; at >= to {
 			break
 		}
+	}
+	// What is known beyond the rows stays: there the reading did not come.
+	until := max(s.next, from)
+	if !end {
+		until = rows[len(rows)-1].Batch + 1
 	}
 	s.over = s.over || end && from <= s.cursor && len(rows) == 0
 	s.end = s.end || end
 	if len(rows) > 0 {
 		s.next = max(s.next, rows[len(rows)-1].Batch+1)
 	}
-	s.sort(now, from, rows, inLine)
+	s.sort(now, from, until, rows, inLine)
 	if from <= s.cursor {
 		s.cursor = max(s.cursor, min(first, s.next))
 	}
 	return nil
 }
 
-// sort puts the batches from one on where they belong by their rows: claimed or not due, published, ready.
-func (s *slotPlan) sort(now time.Time, from fanfare.BatchNo, rows []fanfare.Batch, inLine bool) {
-	wasOut := s.out
-	keep := func(b fanfare.BatchNo) bool { return b < from }
-	s.ready = s.ready[:lenWhile(len(s.ready), func(i int) bool { return keep(s.ready[i].batch) })]
-	cut := lenWhile(len(wasOut), func(i int) bool { return keep(wasOut[i].batch) })
-	s.out = append(make([]published, 0, len(wasOut)), wasOut[:cut]...)
-	wasOut = wasOut[cut:]
+// sort puts the batches from one on and before another where they belong by their rows: claimed or not due, published, ready.
+func (s *slotPlan) sort(now time.Time, from, until fanfare.BatchNo, rows []fanfare.Batch, inLine bool) {
+	readyHead, _, readyTail := split(s.ready, from, until)
+	outHead, wasOut, outTail := split(s.out, from, until)
+	s.ready = append(make([]ready, 0, len(s.ready)+len(rows)), readyHead...)
+	s.out = append(make([]published, 0, len(s.out)), outHead...)
 	for i := range rows {
 		b := &rows[i]
 		for len(wasOut) > 0 && wasOut[0].batch < b.Batch {
@@ -135,22 +146,26 @@ func (s *slotPlan) sort(now time.Time, from fanfare.BatchNo, rows []fanfare.Batc
 		}
 		s.ready = append(s.ready, r)
 	}
+	s.ready, s.out = append(s.ready, readyTail...), append(s.out, outTail...)
 }
 
-// lenWhile counts the leading indexes below n that ok holds for.
-func lenWhile(n int, ok func(i int) bool) int {
-	for i := range n {
-		if !ok(i) {
-			return i
-		}
+// number gives the batch's number.
+func (r ready) number() fanfare.BatchNo { return r.batch }
+
+// split cuts a list of batches before two numbers.
+func split[B interface{ number() fanfare.BatchNo }](list []B, from, until fanfare.BatchNo) (head, middle, tail []B) {
+	at := func(n fanfare.BatchNo) int {
+		i, _ := slices.BinarySearchFunc(list, n, func(b B, n fanfare.BatchNo) int { return cmp.Compare(b.number(), n) })
+		return i
 	}
-	return n
+	i, j := at(from), at(max(from, until))
+	return list[:i], list[i:j], list[j:]
 }
 
 // publish notes that the slot's task was published.
 func (s *slotPlan) publish(r ready, at time.Time) {
-	i, _ := slices.BinarySearchFunc(s.out, r.batch, func(o published, b fanfare.BatchNo) int { return int(int64(o.batch) - int64(b)) })
-	s.out = slices.Insert(s.out, i, published{r, at})
+	head, _, _ := split(s.out, r.batch, r.batch)
+	s.out = slices.Insert(s.out, len(head), published{r, at})
 }
 
 // take gives the message's next task: of one slot for a while, then of the next one.
@@ -160,7 +175,7 @@ func (p *Planner) take(ctx context.Context, now time.Time, m *message) (n fanfar
 		s := &m.slots[m.turn]
 		if m.streak < streak {
 			if len(s.ready) == 0 && !s.end && !s.over {
-				if err := p.read(ctx, now, m, fanfare.Slot(m.turn), s.next, false); err != nil { //nolint:gosec // slots fit
+				if err := p.read(ctx, now, m, fanfare.Slot(m.turn), s.next, s.next, false); err != nil { //nolint:gosec // slots fit
 					return 0, ready{}, false, fmt.Errorf("slot %d: %w", m.turn, err)
 				}
 			}

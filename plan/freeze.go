@@ -37,12 +37,12 @@ func (p *Planner) prepare(ctx context.Context, now time.Time, all []*message) (f
 				break
 			}
 			if busy {
-				p.again = true
+				p.wait = 0
 				break
 			}
 		}
 		if m.State.Phase == fanfare.PhaseSending {
-			p.again = true
+			p.wait = 0
 		}
 	}
 	return failed

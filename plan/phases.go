@@ -102,6 +102,10 @@ func (p *Planner) spread(ctx context.Context, m *message) error {
 	}
 	phase, generation := m.State.Phase.Slot(), m.State.Generation
 	carries := make([]bool, p.Store.Slots())
+	if m.State.Phase.Final() && len(rows) == 0 { // it was never prepared
+		m.spread = true
+		return nil
+	}
 	for _, l := range rows {
 		if int(l.Slot) < len(carries) && (l.Generation > generation || l.Generation == generation && l.Phase >= phase) {
 			carries[l.Slot] = true

@@ -14,7 +14,7 @@ import (
 // The planner's times. All but the loop's are measured by the clock of the database.
 const (
 	tickEvery  = 100 * time.Millisecond // the loop, when nothing wakes it
-	tickGap    = 5 * time.Millisecond   // between two ticks at least
+	tickGap    = 2 * time.Millisecond   // between two ticks at least; or as long as the last one took, half a core at most
 	leaseName  = "planner"
 	leaseTime  = 5 * time.Second
 	leaseRetry = time.Second     // between two tries to get it
@@ -48,7 +48,8 @@ type Config struct {
 	Node  string // its name, for the lease
 	// NeedsAddress tells which channels skip whoever has no address; nil: none.
 	NeedsAddress func(fanfare.ChannelName) bool
-	// Free tells how many claims of this very node are free by provider, at once instead of in its last report; nil: as reported.
+	// Free tells how many claims of this very node are free by provider, at once instead of in its last report; nil: as reported. A
+	// task that the node has received takes a claim. Where the queue is this process's own, tasks in it are then counted there.
 	Free func() map[string]int
 	// Nudge receives when claims of this node became free, so that the next tasks follow at once; nil: never.
 	Nudge <-chan struct{}
@@ -63,7 +64,8 @@ type Planner struct {
 	Config
 
 	wake      chan struct{}
-	again     bool // the last tick left work that need not wait
+	local     bool          // the queue itself tells how many tasks nobody claimed
+	wait      time.Duration // from the last tick to the next, if nothing wakes the loop
 	leased    bool
 	leaseTil  time.Time
 	leaseTry  time.Time // not before
@@ -95,7 +97,9 @@ func New(c Config) *Planner {
 	if c.NeedsAddress == nil {
 		c.NeedsAddress = func(fanfare.ChannelName) bool { return false }
 	}
-	return &Planner{Config: c, wake: make(chan struct{}, 1), messages: make(map[fanfare.MessageNum]*message), lanes: make(map[string]*lane)}
+	can := c.Queue.Features()
+	return &Planner{Config: c, wake: make(chan struct{}, 1), local: c.Free != nil && can.Exact && !can.Shared,
+		messages: make(map[fanfare.MessageNum]*message), lanes: make(map[string]*lane)}
 }
 
 // Wake has the next tick come at once: something was started, resumed or stopped.
@@ -108,38 +112,32 @@ func (p *Planner) Wake() {
 
 // Run ticks until ctx ends, then lets go of the lease.
 func (p *Planner) Run(ctx context.Context) error {
-	ticker := time.NewTicker(tickEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		began := time.Now()
 		if err := p.Tick(ctx); err != nil && ctx.Err() == nil && began.Sub(p.lastLog) >= logEvery {
 			p.lastLog = began
 			p.Logger.Warn("planner: tried again in a moment", "error", err)
 		}
-		if !p.again {
+		if p.wait > 0 {
+			took := time.Since(began)
+			timer.Reset(p.wait)
 			select {
 			case <-ctx.Done():
-			case <-ticker.C:
+			case <-timer.C:
 			case <-p.wake:
 			case <-p.Nudge:
 			}
-			pause(ctx, tickGap-time.Since(began))
+			timer.Reset(max(tickGap, took) + took - time.Since(began))
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
 		}
 		if ctx.Err() != nil {
 			return p.release(ctx)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 
@@ -162,7 +160,7 @@ func (p *Planner) release(ctx context.Context) error {
 
 // Tick does what there is to do now, once. An error of one message or slot keeps no other waiting; all are answered together.
 func (p *Planner) Tick(ctx context.Context) error {
-	p.again = false
+	p.wait = tickEvery
 	var now time.Time
 	var nodes []fanfare.Node
 	err := p.Store.View(ctx, func(v fanfare.ControlView) error {

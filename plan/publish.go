@@ -61,7 +61,9 @@ func (p *Planner) send(ctx context.Context, now time.Time, nodes []fanfare.Node,
 		if err := p.visit(ctx, now, m, l.free == 0); err != nil {
 			failed = append(failed, fmt.Errorf("message %s: %w", m.ID, err))
 		}
-		l.room -= m.outstanding()
+		if !p.local {
+			l.room -= m.outstanding()
+		}
 	}
 	for _, l := range order {
 		failed = append(failed, p.fill(ctx, now, l)...)
@@ -107,14 +109,13 @@ func (p *Planner) free(now time.Time, nodes []fanfare.Node) map[string]int {
 
 // fill publishes what the window still takes.
 func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []error) {
-	if l.room > 0 && now.Before(p.heldSince.Add(fanfare.RepublishTime)) {
+	if l.room > 0 && (p.local || now.Before(p.heldSince.Add(fanfare.RepublishTime))) {
 		// What a planner before this one published may still wait.
 		waiting, err := p.Queue.Depth(ctx, l.provider)
 		if err != nil {
 			return []error{fmt.Errorf("depth of the queue of %q: %w", l.provider, err)}
 		}
-		out := 2*l.free - l.room
-		l.room = min(l.room, l.room+out-waiting)
+		l.room = min(l.room, 2*l.free-waiting)
 	}
 	l.begin()
 	var tasks []fanfare.Task
