@@ -125,7 +125,7 @@ func (c *Core) chunk(l *lane, m *message, cl *claim, cn *conn, n int) {
 
 // attempts counts how often the member was tried.
 func (cl *claim) attempts(rank int) int {
-	n := cl.exceptions[rank].Attempts
+	n := max(cl.exceptions[rank].Attempts, cl.tried[rank])
 	if cl.row.Doubted.Has(rank) {
 		n = max(n, 1)
 	}
@@ -179,6 +179,9 @@ func (c *Core) answered(cl *claim, ch *Chunk, it ChunkItem, said Said) bool {
 	}
 	if cl.message.look.State.Phase == fanfare.PhaseCancelling {
 		r.policy = fanfare.PolicyHold
+	}
+	if r.said.Kind == fanfare.SendTemporary || r.said.Kind == fanfare.SendUnknown {
+		cl.tried[r.rank] = r.attempts
 	}
 	switch {
 	case !provider:

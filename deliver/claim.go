@@ -27,6 +27,7 @@ type claim struct {
 	row        fanfare.Batch             // as journaled
 	members    []fanfare.Seq             // nil until loaded
 	exceptions map[int]fanfare.Exception // by rank, as far as known, those not journaled yet included
+	tried      map[int]int               // by rank, what was tried by this claim
 	zero       time.Time                 // the database's time at
 	zeroAt     Instant                   // this instant, or a little later
 	queue      []int                     // ranks that can be sent now
@@ -110,7 +111,7 @@ func (c *Core) hold(cl *claim, w *write, a fanfare.EntryAnswer) {
 	cl.lane.held++
 	cl.lease.Store(int64(w.submitted.After(fanfare.HolderTime)))
 	cl.zero, cl.zeroAt = a.Row.LeaseUntil.Add(-fanfare.LeaseTime), w.submitted
-	cl.exceptions = make(map[int]fanfare.Exception, len(a.Exceptions))
+	cl.exceptions, cl.tried = make(map[int]fanfare.Exception, len(a.Exceptions)), make(map[int]int)
 	for _, e := range a.Exceptions {
 		cl.exceptions[e.Rank] = e
 	}

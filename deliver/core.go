@@ -135,6 +135,8 @@ func (c *Core) Step(now Instant, events ...Event) []Effect {
 			c.peeked(e)
 		case Configured:
 			c.configured(e)
+		case Nudged:
+			c.lookNow = true
 		case Stopping:
 			c.stop()
 		}

@@ -80,6 +80,8 @@ type (
 		At      time.Time
 		Err     error
 	}
+	// Nudged: a message changed, the next reading is due now.
+	Nudged struct{}
 	// Stopping: nothing new is begun. What is under way ends and is recorded, then Done says so.
 	Stopping struct{}
 )
@@ -188,6 +190,7 @@ func (Loaded) event()     {}
 func (Dialed) event()     {}
 func (Sent) event()       {}
 func (Permitted) event()  {}
+func (Nudged) event()     {}
 func (Stopping) event()   {}
 
 func (Look) effect()    {}

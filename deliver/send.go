@@ -1,0 +1,208 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"fanfare"
+)
+
+// send makes a chunk's items and hands them to a connection. Its intent is durable.
+func (n *Node) send(id ConnID, ch *Chunk) {
+	n.Counters.Chunks.Add(1)
+	n.mu.Lock()
+	conn, lane, people := n.conns[id], n.lanes[ch.Lane], n.batches[ch.Claim]
+	n.mu.Unlock()
+	s := sending{node: n, lane: lane, chunk: ch, said: make([]Said, len(ch.Items))}
+	err := s.make(people)
+	if err == nil && len(s.items) > 0 {
+		err = conn.Send(n.sends, s.items, s.may, s.answer)
+	}
+	s.release()
+	if err != nil {
+		n.mu.Lock()
+		delete(n.conns, id)
+		n.mu.Unlock()
+		_ = conn.Close()
+	}
+	s.count()
+	n.post(Sent{Conn: id, Answers: s.said, Err: err})
+}
+
+// sending is one chunk on its way.
+type sending struct {
+	node   *Node
+	lane   *laneShell
+	chunk  *Chunk
+	said   []Said
+	items  []fanfare.Outgoing
+	at     []int // of items, in the chunk
+	buffer *[]byte
+}
+
+func (s *sending) may(int) bool { return s.chunk.Pass.May(s.node.Now()) }
+
+func (s *sending) answer(i int, a fanfare.SendAnswer) { s.said[s.at[i]].SendAnswer = a }
+
+// make renders the items. Whoever it cannot be made for is answered here. An error is that of the whole message: nothing leaves.
+func (s *sending) make(people *batch) error {
+	n, ch := s.node, s.chunk
+	c, err := s.lane.content.get(n.calls, n.Store, s.lane.Channel, ch)
+	if err != nil {
+		return err
+	}
+	if c == nil { // another revision than was looked at: look again
+		n.LookNow()
+		return nil
+	}
+	keyer, _ := n.keyers.Get().(*fanfare.Keyer)
+	defer n.keyers.Put(keyer)
+	s.items, s.at = make([]fanfare.Outgoing, 0, len(ch.Items)), make([]int, 0, len(ch.Items))
+	date := time.Now().UTC()
+	for i, it := range ch.Items {
+		o := fanfare.Outgoing{Person: fanfare.Person{Slot: ch.Ref.Slot, Seq: it.Seq}, Message: c.message, Attempt: it.Attempt, Date: date}
+		if s.lane.features.NeedsProfile {
+			if o.Recipient = people.people[it.Rank]; o.Recipient == nil {
+				s.skip(i, fanfare.ReasonErased, "")
+				continue
+			}
+			if n.Unsubscribe != nil {
+				o.Unsubscribe = n.Unsubscribe(c.message, o.Recipient)
+			}
+			var why fanfare.Reason
+			if o.Address, why = s.lane.Channel.Address(o.Recipient); why != "" {
+				s.skip(i, why, "")
+				continue
+			}
+		}
+		o.Key = keyer.Item(ch.Ref.Message, o.Person)
+		s.items, s.at = append(s.items, o), append(s.at, i)
+	}
+	if s.lane.features.NeedsProfile {
+		s.render(c.compiled)
+	}
+	return nil
+}
+
+// render makes the bytes of all items in one buffer.
+func (s *sending) render(c fanfare.Compiled) {
+	s.buffer, _ = s.node.buffers.Get().(*[]byte)
+	b := (*s.buffer)[:0]
+	kept := 0
+	ends := make([]int, 0, len(s.items))
+	for i := range s.items {
+		next, err := c.Render(b, &s.items[i])
+		if err != nil {
+			s.cannot(s.at[i], err)
+			continue
+		}
+		b = next
+		s.items[kept], s.at[kept] = s.items[i], s.at[i]
+		ends = append(ends, len(b))
+		kept++
+	}
+	s.items, s.at = s.items[:kept], s.at[:kept]
+	from := 0
+	for i, end := range ends {
+		s.items[i].Rendered = b[from:end:end]
+		from = end
+	}
+	*s.buffer = b
+}
+
+func (s *sending) release() {
+	if s.buffer != nil {
+		s.node.buffers.Put(s.buffer)
+	}
+}
+
+func (s *sending) skip(i int, why fanfare.Reason, detail string) {
+	s.said[i] = Said{Skip: why, SendAnswer: fanfare.SendAnswer{Text: detail}}
+}
+
+// cannot answers an item that could not be made.
+func (s *sending) cannot(i int, err error) {
+	if skip, ok := errors.AsType[*fanfare.SkipError](err); ok {
+		s.skip(i, skip.Reason, skip.Detail)
+		return
+	}
+	s.said[i] = Said{Technical: true, SendAnswer: fanfare.SendAnswer{Text: err.Error()}}
+}
+
+// count adds the answers to the node's counters.
+func (s *sending) count() {
+	var sent, refused, deferred, unknown, skipped int64
+	for _, a := range s.said {
+		switch {
+		case a.Skip != "" || a.Technical:
+			skipped++
+		case a.Kind == fanfare.SendOK:
+			sent++
+		case a.Kind == fanfare.SendPermanent:
+			refused++
+		case a.Kind == fanfare.SendTemporary:
+			deferred++
+		case a.Kind == fanfare.SendUnknown:
+			unknown++
+		}
+	}
+	n := &s.node.Counters
+	n.Sent.Add(sent)
+	n.Refused.Add(refused)
+	n.Deferred.Add(deferred)
+	n.Unknown.Add(unknown)
+	n.Skipped.Add(skipped)
+}
+
+// contents keeps the compiled contents of the messages that a lane sends.
+type contents struct {
+	mu   sync.Mutex
+	made map[contentKey]*content // guarded by mu
+}
+
+type contentKey struct {
+	message  fanfare.MessageNum
+	revision fanfare.Revision
+}
+
+// content is a message's content, compiled.
+type content struct {
+	message  *fanfare.Message
+	compiled fanfare.Compiled
+}
+
+// mostContents are kept at most; beyond that all are made anew.
+const mostContents = 256
+
+// get gives a chunk's content; nil if the message has another revision by now.
+func (c *contents) get(ctx context.Context, store fanfare.Control, channel fanfare.Channel, ch *Chunk) (*content, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := contentKey{ch.Ref.Message, ch.Revision}
+	if made := c.made[key]; made != nil {
+		return made, nil
+	}
+	var m fanfare.Message
+	err := store.View(ctx, func(v fanfare.ControlView) (err error) {
+		m, err = v.MessageByNum(ch.Ref.Message)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the message: %w", err)
+	}
+	if m.Revision != ch.Revision {
+		return nil, nil
+	}
+	compiled, err := channel.Compile(&m)
+	if err != nil {
+		return nil, &fanfare.SendError{Step: "content", Auth: true, Err: err}
+	}
+	if c.made == nil || len(c.made) >= mostContents {
+		c.made = make(map[contentKey]*content)
+	}
+	c.made[key] = &content{message: &m, compiled: compiled}
+	return c.made[key], nil
+}
