@@ -26,7 +26,7 @@ test: servers check ## installs what the tests need, then runs every check (unde
 
 check: fmt vet staticcheck check-generated race sim fuzz vuln ## every check, with the servers that are there
 
-servers: ## unpacks the servers the tests talk to into $(SCRATCH); no root needed
+servers: ## fetches what the tests talk to: smtp-sink below $(SCRATCH), chromium as a package (root)
 	@scripts/servers.sh
 
 fmt: ## gofmt
