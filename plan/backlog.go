@@ -37,12 +37,18 @@ type ready struct {
 // published is a task of which nobody knows more yet.
 type published struct {
 	ready
-	at time.Time
+	at time.Time // by the message's line
 }
 
-// visit reads what may have changed in the slots of a message: which tasks were claimed, what was given up, what is over. in line: no
-// claim is free, so that a task that waits was not lost.
-func (p *Planner) visit(ctx context.Context, now time.Time, m *message, inLine bool) error {
+// line is a clock that stands still while no claim is free: a task that waits for one was not lost.
+func (m *message) line(now time.Time) time.Time { return now.Add(-m.stood) }
+
+// visit reads what may have changed in the slots of a message: which tasks were claimed, what was given up, what is over.
+func (p *Planner) visit(ctx context.Context, now time.Time, m *message, free int) error {
+	if free == 0 && !m.visited.IsZero() {
+		m.stood += now.Sub(m.visited)
+	}
+	m.visited = now
 	if m.slots == nil {
 		m.slots = make([]slotPlan, p.Store.Slots())
 	}
@@ -53,11 +59,11 @@ func (p *Planner) visit(ctx context.Context, now time.Time, m *message, inLine b
 		case s.over:
 			continue
 		case now.Sub(s.visited) >= every:
-			if err = p.read(ctx, now, m, n, s.cursor, s.next, inLine); err == nil {
+			if err = p.read(ctx, now, m, n, s.cursor, s.next); err == nil {
 				s.visited = now
 			}
 		case len(s.out) > 0 && !p.local:
-			err = p.read(ctx, now, m, n, s.out[0].batch, s.out[len(s.out)-1].batch+1, inLine)
+			err = p.read(ctx, now, m, n, s.out[0].batch, s.out[len(s.out)-1].batch+1)
 		}
 		if err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
@@ -81,7 +87,7 @@ func (s *slotPlan) interval(now time.Time) time.Duration {
 }
 
 // read reads the unfinished batches of a slot from one on to another, or to the end of a page, and sets right what is known of them.
-func (p *Planner) read(ctx context.Context, now time.Time, m *message, n fanfare.Slot, from, to fanfare.BatchNo, inLine bool) error {
+func (p *Planner) read(ctx context.Context, now time.Time, m *message, n fanfare.Slot, from, to fanfare.BatchNo) error {
 	s := &m.slots[n]
 	var rows []fanfare.Batch
 	first, end := fanfare.BatchNo(0), false
@@ -112,7 +118,7 @@ func (p *Planner) read(ctx context.Context, now time.Time, m *message, n fanfare
 	if len(rows) > 0 {
 		s.next = max(s.next, rows[len(rows)-1].Batch+1)
 	}
-	s.sort(now, from, until, rows, inLine)
+	s.sort(now, m.line(now), from, until, rows)
 	if from <= s.cursor {
 		s.cursor = max(s.cursor, min(first, s.next))
 	}
@@ -120,7 +126,7 @@ func (p *Planner) read(ctx context.Context, now time.Time, m *message, n fanfare
 }
 
 // sort puts the batches from one on and before another where they belong by their rows: claimed or not due, published, ready.
-func (s *slotPlan) sort(now time.Time, from, until fanfare.BatchNo, rows []fanfare.Batch, inLine bool) {
+func (s *slotPlan) sort(now, line time.Time, from, until fanfare.BatchNo, rows []fanfare.Batch) {
 	readyHead, _, readyTail := split(s.ready, from, until)
 	outHead, wasOut, outTail := split(s.out, from, until)
 	s.ready = append(make([]ready, 0, len(s.ready)+len(rows)), readyHead...)
@@ -134,15 +140,9 @@ func (s *slotPlan) sort(now time.Time, from, until fanfare.BatchNo, rows []fanfa
 			continue
 		}
 		r := ready{batch: b.Batch, fence: b.Fence}
-		if len(wasOut) > 0 && wasOut[0].ready == r { // nobody claimed it
-			was := wasOut[0]
-			if inLine && now.Sub(was.at) >= fanfare.RepublishTime/2 {
-				was.at = now
-			}
-			if now.Sub(was.at) < fanfare.RepublishTime {
-				s.out = append(s.out, was)
-				continue
-			}
+		if len(wasOut) > 0 && wasOut[0].ready == r && line.Sub(wasOut[0].at) < fanfare.RepublishTime {
+			s.out = append(s.out, wasOut[0])
+			continue
 		}
 		s.ready = append(s.ready, r)
 	}
@@ -175,7 +175,7 @@ func (p *Planner) take(ctx context.Context, now time.Time, m *message) (n fanfar
 		s := &m.slots[m.turn]
 		if m.streak < streak {
 			if len(s.ready) == 0 && !s.end && !s.over {
-				if err := p.read(ctx, now, m, fanfare.Slot(m.turn), s.next, s.next, false); err != nil { //nolint:gosec // slots fit
+				if err := p.read(ctx, now, m, fanfare.Slot(m.turn), s.next, s.next); err != nil { //nolint:gosec // slots fit
 					return 0, ready{}, false, fmt.Errorf("slot %d: %w", m.turn, err)
 				}
 			}

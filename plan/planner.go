@@ -81,6 +81,8 @@ type message struct {
 	next    fanfare.State // of the move under way
 	spread  bool          // all latch rows carry the state
 	slots   []slotPlan    // while sending
+	visited time.Time     // when they were last looked at
+	stood   time.Duration // how long, all in all, no claim was free
 	drained []bool        // while pausing and cancelling
 	job     *freezing     // while preparing
 	notYet  time.Time     // no freeze before, after one failed

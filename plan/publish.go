@@ -58,7 +58,7 @@ func (p *Planner) send(ctx context.Context, now time.Time, nodes []fanfare.Node,
 			l.free, l.room = free[l.provider], 2*free[l.provider]
 		}
 		l.messages = append(l.messages, m)
-		if err := p.visit(ctx, now, m, l.free == 0); err != nil {
+		if err := p.visit(ctx, now, m, l.free); err != nil {
 			failed = append(failed, fmt.Errorf("message %s: %w", m.ID, err))
 		}
 		if !p.local {
@@ -137,18 +137,18 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 		l.serve(m)
 		tasks = append(tasks, fanfare.Task{BatchRef: fanfare.BatchRef{Message: m.Num, Slot: n, Batch: r.batch},
 			Generation: m.State.Generation, Provider: l.provider, Priority: m.Priority})
-		from = append(from, taken{&m.slots[n], r})
+		from = append(from, taken{&m.slots[n], r, m.line(now)})
 	}
 	if len(tasks) == 0 {
 		return failed
 	}
-	at := now
+	var before time.Duration
 	if err := p.Queue.Publish(ctx, tasks); err != nil {
 		failed = append(failed, fmt.Errorf("publish %d tasks for %q: %w", len(tasks), l.provider, err))
-		at = now.Add(visitEvery - fanfare.RepublishTime) // some may be there, some not: again in a second
+		before = fanfare.RepublishTime - visitEvery // some may be there, some not: again in a second
 	}
 	for _, t := range from {
-		t.slot.publish(t.ready, at)
+		t.slot.publish(t.ready, t.at.Add(-before))
 	}
 	return failed
 }
@@ -157,6 +157,7 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 type taken struct {
 	slot *slotPlan
 	ready
+	at time.Time
 }
 
 // begin lets whoever had nothing to publish lately join at the present virtual time.
