@@ -1,0 +1,142 @@
+package web
+
+import (
+	"encoding/json"
+	"time"
+
+	"fanfare"
+)
+
+// The API's shapes, as far as the pages show them.
+
+type message struct {
+	ID          string                   `json:"id"`
+	Name        string                   `json:"name"`
+	Channel     string                   `json:"channel"`
+	Status      fanfare.Status           `json:"status"`
+	Phase       fanfare.Phase            `json:"phase"`
+	PauseReason string                   `json:"pause_reason"`
+	Outcome     string                   `json:"outcome"`
+	Revision    int                      `json:"revision"`
+	Generation  int                      `json:"generation"`
+	Audience    json.RawMessage          `json:"audience"`
+	Topic       *string                  `json:"topic"`
+	Provider    *string                  `json:"provider"`
+	Limit       *float64                 `json:"rate"`
+	Content     struct{ Subject string } `json:"content"`
+	CreatedAt   time.Time                `json:"created_at"`
+	SendAt      *time.Time               `json:"send_at"`
+	StartedAt   *time.Time               `json:"started_at"`
+	FinishedAt  *time.Time               `json:"finished_at"`
+	NotAfter    *time.Time               `json:"not_after"`
+}
+
+// Title is what a person calls the message.
+func (m *message) Title() string {
+	if m.Name == "" {
+		return m.ID
+	}
+	return m.Name
+}
+
+type counts struct {
+	Audience     int `json:"audience"`
+	Planned      int `json:"planned"`
+	Sent         int `json:"sent"`
+	Failed       int `json:"failed"`
+	Skipped      int `json:"skipped"`
+	Uncertain    int `json:"uncertain"`
+	Remaining    int `json:"remaining"`
+	InFlight     int `json:"in_flight"`
+	Doubted      int `json:"doubted"`
+	Delivered    int `json:"delivered"`
+	Bounced      int `json:"bounced"`
+	Complained   int `json:"complained"`
+	Unsubscribed int `json:"unsubscribed"`
+	Seen         int `json:"seen"`
+	Read         int `json:"read"`
+	Clicked      int `json:"clicked"`
+}
+
+type progress struct {
+	Counts   counts   `json:"counts"`
+	Balanced bool     `json:"balanced"`
+	Pace     float64  `json:"rate_per_second"`
+	ETA      *float64 `json:"eta_seconds"`
+	Batches  struct {
+		Total int `json:"total"`
+		Done  int `json:"done"`
+	} `json:"batches"`
+	Waiting *fanfare.WaitingFor `json:"waiting"`
+}
+
+// part is one term of the balance: a result, how many, and where it lies in the bar of 1,000.
+type part struct {
+	Name     string
+	N        int
+	X, Width float64
+}
+
+// Parts gives the terms of the sum. In the bar whoever is there can be seen, be it one in a million: a part has at least 4 of the 1,000.
+func (c counts) Parts() []part {
+	parts := []part{{Name: "sent", N: c.Sent}, {Name: "failed", N: c.Failed}, {Name: "skipped", N: c.Skipped}, {Name: "uncertain", N: c.Uncertain},
+		{Name: "in_flight", N: c.InFlight}, {Name: "remaining", N: c.Remaining}}
+	var sum float64
+	for i := range parts {
+		if n := parts[i].N; n > 0 {
+			parts[i].Width = max(4, 1000*float64(n)/float64(max(c.Audience, 1)))
+		}
+		sum += parts[i].Width
+	}
+	x := 0.0
+	for i := range parts {
+		parts[i].Width *= 1000 / max(sum, 1)
+		parts[i].X = x
+		x += parts[i].Width
+	}
+	return parts
+}
+
+// AddsUp is the page's own look at the sum: it does not take the API's word alone.
+func (c counts) AddsUp() bool {
+	return c.Audience == c.Sent+c.Failed+c.Skipped+c.Uncertain+c.InFlight+c.Remaining
+}
+
+// Share is how much of the audience is over and done with, in tenths of a percent, rounded down: 100 % is everybody.
+func (c counts) Share() int {
+	if c.Audience == 0 {
+		return 0
+	}
+	return (c.Audience - c.Remaining - c.InFlight) * 1000 / c.Audience
+}
+
+type failure struct {
+	Reason string `json:"reason"`
+	Code   string `json:"code"`
+	Sample string `json:"sample"`
+	Count  int    `json:"count"`
+}
+
+type item struct {
+	Recipient *string    `json:"recipient"`
+	Result    string     `json:"result"`
+	Reason    string     `json:"reason"`
+	Code      string     `json:"code"`
+	Text      string     `json:"text"`
+	Attempts  int        `json:"attempts"`
+	Doubted   int        `json:"doubted"`
+	SentAt    *time.Time `json:"sent_at"`
+}
+
+// count is who a message would go to if it started now.
+type count struct {
+	Recipients int            `json:"recipients"`
+	Planned    int            `json:"planned"`
+	Skipped    map[string]int `json:"skipped"`
+}
+
+// listed is a page of a list.
+type listed[T any] struct {
+	Items []T     `json:"items"`
+	Next  *string `json:"next_cursor"`
+}
