@@ -139,7 +139,10 @@ func (c *Core) sent(e Sent) {
 	cl := ch.claim
 	cl.flying--
 	l := cn.lane
-	answered := false
+	answered := e.Answers == nil
+	if answered {
+		c.allSent(cl, ch)
+	}
 	for i, said := range e.Answers {
 		answered = c.answered(cl, ch, ch.Items[i], said) || answered
 	}
@@ -156,6 +159,20 @@ func (c *Core) sent(e Sent) {
 			l.breaker.again(c.now)
 		}
 		c.drop(cn, false)
+	}
+}
+
+// allSent keeps the answer to a chunk that was taken whole, as most are.
+func (c *Core) allSent(cl *claim, ch *Chunk) {
+	b := &cl.lane.breaker
+	b.open, b.row, b.probe = false, 0, nil
+	if cl.message.sending(cl.generation) {
+		for range ch.Items {
+			cl.message.answers.add(false)
+		}
+	}
+	if !cl.dropped && !c.Rules.ResultsBeforeSend {
+		cl.results = append(cl.results, result{all: ch.Items, revision: ch.Revision})
 	}
 }
 

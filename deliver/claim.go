@@ -46,6 +46,7 @@ type retry struct {
 
 // result is an answer on its way to the journal.
 type result struct {
+	all      []ChunkItem // who was sent to, of a chunk that was taken whole; nil: the answer of one member:
 	rank     int
 	said     Said
 	revision fanfare.Revision

@@ -66,7 +66,7 @@ type (
 		Conn ConnID
 		Err  error
 	}
-	// Sent answers Send, one answer an item. Err: the connection is of no use any more, and is closed.
+	// Sent answers Send, one answer an item; nil: all items were taken. Err: the connection is of no use any more, and is closed.
 	Sent struct {
 		Conn    ConnID
 		Answers []Said

@@ -72,13 +72,12 @@ type Node struct {
 
 	writing []Append // of the step that is carried out
 
-	Counters Counters
-	keyers   sync.Pool
-	buffers  sync.Pool
-	wg       sync.WaitGroup
-	calls    context.Context //nolint:containedctx // of everything that is not a send
-	sends    context.Context //nolint:containedctx // of sends and dials
-	waits    context.Context //nolint:containedctx // of receives
+	Counters  Counters
+	handovers sync.Pool // *handover
+	wg        sync.WaitGroup
+	calls     context.Context //nolint:containedctx // of everything that is not a send
+	sends     context.Context //nolint:containedctx // of sends and dials
+	waits     context.Context //nolint:containedctx // of receives
 }
 
 // Counters count since the start.
@@ -111,7 +110,7 @@ func New(c Config) *Node {
 		c.Grace = fanfare.GraceTime
 	}
 	if c.Now == nil {
-		c.Now = bootTime
+		c.Now = newBootClock().now
 	}
 	if c.Nudge == nil {
 		c.Nudge = func() {}
@@ -119,8 +118,7 @@ func New(c Config) *Node {
 	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		lanes: make(map[string]*laneShell), conns: make(map[ConnID]fanfare.Connection), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
 		shards: make([]shardQueue, c.Store.Shards())}
-	n.keyers.New = func() any { return fanfare.NewKeyer(c.Key) }
-	n.buffers.New = func() any { return new([]byte) }
+	n.handovers.New = func() any { return &handover{keyer: fanfare.NewKeyer(c.Key)} }
 	return n
 }
 

@@ -70,6 +70,10 @@ func (c *Core) giveUp(cl *claim, r *fanfare.Record, stopped bool) {
 // apply makes a result part of a record.
 func (c *Core) apply(cl *claim, r *fanfare.Record, x *result) {
 	next := &r.Next
+	if x.all != nil {
+		cl.applySent(r, x)
+		return
+	}
 	if c.Rules.ProgressAtFetch {
 		next.Pending.Clear(x.rank)
 	}
@@ -102,7 +106,7 @@ func (c *Core) apply(cl *claim, r *fanfare.Record, x *result) {
 	case x.said.Kind == fanfare.SendOK:
 		next.Sent++
 		r.SentNow = true
-		cl.ran(next, x)
+		cl.ran(next, x.rank, x.revision)
 		if _, there := cl.exceptions[x.rank]; !there {
 			return
 		}
@@ -114,6 +118,23 @@ func (c *Core) apply(cl *claim, r *fanfare.Record, x *result) {
 	cl.except(r, e)
 }
 
+// applySent makes a chunk that was taken whole part of a record.
+func (cl *claim) applySent(r *fanfare.Record, x *result) {
+	r.Next.Sent += len(x.all)
+	r.SentNow = true
+	for i := range x.all {
+		it := &x.all[i]
+		r.Next.InFlight.Clear(it.Rank)
+		cl.ran(&r.Next, it.Rank, x.revision)
+		if len(cl.exceptions) == 0 {
+			continue
+		}
+		if _, there := cl.exceptions[it.Rank]; there {
+			cl.except(r, fanfare.Exception{Rank: it.Rank, Seq: it.Seq, Result: fanfare.ResultSent, Attempts: it.Attempt})
+		}
+	}
+}
+
 func (cl *claim) except(r *fanfare.Record, e fanfare.Exception) {
 	cl.exceptions[e.Rank] = e.Over(cl.exceptions[e.Rank])
 	r.Exceptions = append(r.Exceptions, e)
@@ -121,21 +142,21 @@ func (cl *claim) except(r *fanfare.Record, e fanfare.Exception) {
 
 // ran notes the revision that the member was sent with. The last run is whoever stands in no earlier one, so a batch that was sent with
 // one revision needs no set.
-func (cl *claim) ran(next *fanfare.Batch, x *result) {
+func (cl *claim) ran(next *fanfare.Batch, rank int, revision fanfare.Revision) {
 	last := len(next.Runs) - 1
-	if last >= 0 && next.Runs[last].Revision == x.revision {
+	if last >= 0 && next.Runs[last].Revision == revision {
 		return
 	}
 	for i := range next.Runs {
-		if next.Runs[i].Revision == x.revision {
-			mark(next.Runs[i].Sent, x.rank)
+		if next.Runs[i].Revision == revision {
+			mark(next.Runs[i].Sent, rank)
 			return
 		}
 	}
 	if last >= 0 && next.Runs[last].Sent == nil {
-		next.Runs[last].Sent = cl.sentBefore(next, x.rank)
+		next.Runs[last].Sent = cl.sentBefore(next, rank)
 	}
-	next.Runs = append(next.Runs, fanfare.Run{Revision: x.revision})
+	next.Runs = append(next.Runs, fanfare.Run{Revision: revision})
 }
 
 // sentBefore gives who was sent to and stands in no earlier run, but for the member at rank.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,39 +17,60 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 	n.mu.Lock()
 	conn, lane, people := n.conns[id], n.lanes[ch.Lane], n.batches[ch.Claim]
 	n.mu.Unlock()
-	s := sending{node: n, lane: lane, chunk: ch, said: make([]Said, len(ch.Items))}
+	s, _ := n.handovers.Get().(*handover)
+	s.begin(n, lane, ch)
 	err := s.make(people)
 	if err == nil && len(s.items) > 0 {
 		err = conn.Send(n.sends, s.items, s.may, s.answer)
 	}
-	s.release()
 	if err != nil {
 		n.mu.Lock()
 		delete(n.conns, id)
 		n.mu.Unlock()
 		_ = conn.Close()
 	}
-	s.count()
-	n.post(Sent{Conn: id, Answers: s.said, Err: err})
+	sent := Sent{Conn: id, Err: err}
+	if s.count() < len(s.said) {
+		sent.Answers = slices.Clone(s.said)
+	}
+	n.handovers.Put(s)
+	n.post(sent)
 }
 
-// sending is one chunk on its way.
-type sending struct {
+// handover is one chunk on its way. What it is made of is used again for the next.
+type handover struct {
 	node   *Node
 	lane   *laneShell
 	chunk  *Chunk
 	said   []Said
 	items  []fanfare.Outgoing
 	at     []int // of items, in the chunk
-	buffer *[]byte
+	buffer []byte
+	ends   []int
+	keyer  *fanfare.Keyer
+	now    Instant // as last read, where nothing leaves
 }
 
-func (s *sending) may(int) bool { return s.chunk.Pass.May(s.node.Now()) }
+func (s *handover) begin(n *Node, l *laneShell, ch *Chunk) {
+	s.node, s.lane, s.chunk = n, l, ch
+	clear(s.said)
+	s.said = slices.Grow(s.said[:0], len(ch.Items))[:len(ch.Items)]
+	clear(s.said)
+	s.items, s.at, s.buffer, s.ends = s.items[:0], s.at[:0], s.buffer[:0], s.ends[:0]
+}
 
-func (s *sending) answer(i int, a fanfare.SendAnswer) { s.said[s.at[i]].SendAnswer = a }
+// may is asked before each item. Where nothing leaves the process the clock is read for every 64th only: reading it costs more than such a send.
+func (s *handover) may(i int) bool {
+	if s.lane.features.Leaves || i%64 == 0 {
+		s.now = s.node.Now()
+	}
+	return s.chunk.Pass.May(s.now)
+}
+
+func (s *handover) answer(i int, a fanfare.SendAnswer) { s.said[s.at[i]].SendAnswer = a }
 
 // make renders the items. Whoever it cannot be made for is answered here. An error is that of the whole message: nothing leaves.
-func (s *sending) make(people *batch) error {
+func (s *handover) make(people *batch) error {
 	n, ch := s.node, s.chunk
 	c, err := s.lane.content.get(n.calls, n.Store, s.lane.Channel, ch)
 	if err != nil {
@@ -58,10 +80,8 @@ func (s *sending) make(people *batch) error {
 		n.LookNow()
 		return nil
 	}
-	keyer, _ := n.keyers.Get().(*fanfare.Keyer)
-	defer n.keyers.Put(keyer)
-	s.items, s.at = make([]fanfare.Outgoing, 0, len(ch.Items)), make([]int, 0, len(ch.Items))
 	date := time.Now().UTC()
+	keyed := s.lane.features.NeedsProfile || s.lane.features.Leaves // nobody else would see the key
 	for i, it := range ch.Items {
 		o := fanfare.Outgoing{Person: fanfare.Person{Slot: ch.Ref.Slot, Seq: it.Seq}, Message: c.message, Attempt: it.Attempt, Date: date}
 		if s.lane.features.NeedsProfile {
@@ -78,7 +98,9 @@ func (s *sending) make(people *batch) error {
 				continue
 			}
 		}
-		o.Key = keyer.Item(ch.Ref.Message, o.Person)
+		if keyed {
+			o.Key = s.keyer.Item(ch.Ref.Message, o.Person)
+		}
 		s.items, s.at = append(s.items, o), append(s.at, i)
 	}
 	if s.lane.features.NeedsProfile {
@@ -88,11 +110,8 @@ func (s *sending) make(people *batch) error {
 }
 
 // render makes the bytes of all items in one buffer.
-func (s *sending) render(c fanfare.Compiled) {
-	s.buffer, _ = s.node.buffers.Get().(*[]byte)
-	b := (*s.buffer)[:0]
-	kept := 0
-	ends := make([]int, 0, len(s.items))
+func (s *handover) render(c fanfare.Compiled) {
+	b, kept := s.buffer, 0
 	for i := range s.items {
 		next, err := c.Render(b, &s.items[i])
 		if err != nil {
@@ -101,30 +120,24 @@ func (s *sending) render(c fanfare.Compiled) {
 		}
 		b = next
 		s.items[kept], s.at[kept] = s.items[i], s.at[i]
-		ends = append(ends, len(b))
+		s.ends = append(s.ends, len(b))
 		kept++
 	}
 	s.items, s.at = s.items[:kept], s.at[:kept]
 	from := 0
-	for i, end := range ends {
+	for i, end := range s.ends {
 		s.items[i].Rendered = b[from:end:end]
 		from = end
 	}
-	*s.buffer = b
+	s.buffer = b
 }
 
-func (s *sending) release() {
-	if s.buffer != nil {
-		s.node.buffers.Put(s.buffer)
-	}
-}
-
-func (s *sending) skip(i int, why fanfare.Reason, detail string) {
+func (s *handover) skip(i int, why fanfare.Reason, detail string) {
 	s.said[i] = Said{Skip: why, SendAnswer: fanfare.SendAnswer{Text: detail}}
 }
 
 // cannot answers an item that could not be made.
-func (s *sending) cannot(i int, err error) {
+func (s *handover) cannot(i int, err error) {
 	if skip, ok := errors.AsType[*fanfare.SkipError](err); ok {
 		s.skip(i, skip.Reason, skip.Detail)
 		return
@@ -132,8 +145,8 @@ func (s *sending) cannot(i int, err error) {
 	s.said[i] = Said{Technical: true, SendAnswer: fanfare.SendAnswer{Text: err.Error()}}
 }
 
-// count adds the answers to the node's counters.
-func (s *sending) count() {
+// count adds the answers to the node's counters and tells how many were taken.
+func (s *handover) count() int {
 	var sent, refused, deferred, unknown, skipped int64
 	for _, a := range s.said {
 		switch {
@@ -155,6 +168,7 @@ func (s *sending) count() {
 	n.Deferred.Add(deferred)
 	n.Unknown.Add(unknown)
 	n.Skipped.Add(skipped)
+	return int(sent)
 }
 
 // contents keeps the compiled contents of the messages that a lane sends.

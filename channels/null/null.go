@@ -2,11 +2,12 @@
 // journal and recovery, and nothing leaves the process. Both are for rehearsals and benchmarks.
 //
 // A provider's URL may ask for refusals: "null:?fail=1%&temporary=2%&unknown=0.1%&delay=20ms". Who is refused is decided by a hash of
-// the item's key, so it is the same in every run; who is refused for now, or not answered, is taken at the next attempt.
+// message and person, so it is the same in every run; who is refused for now, or not answered, is taken at the next attempt.
 package null
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"net/url"
@@ -177,9 +178,7 @@ func (c *connection) judge(it *fanfare.Outgoing) fanfare.SendAnswer {
 	if c.fail+c.temporary+c.unknown == 0 {
 		return fanfare.SendAnswer{Kind: fanfare.SendOK}
 	}
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(it.Key))
-	switch at := h.Sum64() % 1e6; {
+	switch at := lot(it); {
 	case at < c.fail:
 		return fanfare.SendAnswer{Kind: fanfare.SendPermanent, Code: "550 5.1.1", Text: "refused by the sandbox"}
 	case at < c.fail+c.temporary && it.Attempt <= 1:
@@ -188,6 +187,19 @@ func (c *connection) judge(it *fanfare.Outgoing) fanfare.SendAnswer {
 		return fanfare.SendAnswer{Kind: fanfare.SendUnknown, Text: "no answer from the sandbox"}
 	}
 	return fanfare.SendAnswer{Kind: fanfare.SendOK}
+}
+
+// lot draws a number below a million by message and person.
+func lot(it *fanfare.Outgoing) uint64 {
+	var b [14]byte
+	if it.Message != nil {
+		binary.BigEndian.PutUint64(b[:], uint64(it.Message.Num)) //nolint:gosec // positive
+	}
+	binary.BigEndian.PutUint16(b[8:], uint16(it.Person.Slot))
+	binary.BigEndian.PutUint32(b[10:], it.Person.Seq)
+	h := fnv.New64a()
+	_, _ = h.Write(b[:])
+	return h.Sum64() % 1e6
 }
 
 // Close implements fanfare.Connection.
