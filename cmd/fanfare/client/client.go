@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"fanfare"
 )
 
 // Client calls one server.
@@ -31,7 +33,7 @@ type Client struct {
 func New(base, key, dataDir string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("FANFARE_URL %q is no URL; write it like http://127.0.0.1:8080", base)
+		return nil, fmt.Errorf("%w: --url %q is no URL; write it like http://127.0.0.1:8080", fanfare.ErrUsage, base)
 	}
 	if key == "" {
 		if b, err := os.ReadFile(filepath.Join(dataDir, "admin.key")); err == nil {
@@ -150,6 +152,7 @@ type Progress struct {
 		Provider string `json:"provider"`
 		Detail   string `json:"detail"`
 	} `json:"waiting"`
+	Raw json.RawMessage `json:"-"` // all of it, as the server sent it
 }
 
 // Message is a message's head.
@@ -211,6 +214,7 @@ func (c *Client) stream(ctx context.Context, id string, fn func(Progress) error)
 		if err := json.Unmarshal([]byte(data), &p); err != nil {
 			return false, fmt.Errorf("progress of %s: %w", id, err)
 		}
+		p.Raw = json.RawMessage(strings.TrimSpace(data))
 		if err := fn(p); err != nil {
 			return false, &stopped{err}
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ type Process struct {
 func begin(exe string, args []string, log io.Writer, found func(line []byte) string) (*Process, error) {
 	p := &Process{cmd: exec.Command(exe, args...), ended: make(chan struct{}), at: make(chan string, 1), log: log} //nolint:gosec // this program itself
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                                                        // Ctrl-C is for us; we stop it
-	p.cmd.Env = append(os.Environ(), "FANFARE_LOG_FORMAT=json")
+	p.cmd.Env = append(environment(), "FANFARE_LOG_FORMAT=json")
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -57,6 +58,11 @@ func begin(exe string, args []string, log io.Writer, found func(line []byte) str
 	}
 	go p.follow(r, found)
 	return p, nil
+}
+
+// environment is ours without what steers a server of the user's: a demo or a benchmark must not find the way to its database.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "FANFARE_") })
 }
 
 func (p *Process) follow(r io.ReadCloser, found func([]byte) string) {
