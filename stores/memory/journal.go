@@ -54,7 +54,7 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 		default:
 			*a = s.record(e.Record, w, b, now)
 		}
-		wrote = wrote || b != nil && (a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed)
+		wrote = wrote || b != nil && s.ShardOf(ref.Slot) == shard && (a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed)
 	}
 	if wrote {
 		s.heads[shard]++

@@ -1,0 +1,131 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"maps"
+	"slices"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// freezeView reads the sets of a slot within the freeze's transaction.
+type freezeView struct {
+	t    *tx
+	slot fanfare.Slot
+}
+
+func (v freezeView) LoadSet(name fanfare.SetName) (*set.Set, error) {
+	l, err := v.t.set(v.slot, name)
+	if err != nil {
+		return nil, err
+	}
+	return l.whole()
+}
+
+func (v freezeView) Resolve(ids []string) ([]int64, error) { return v.t.resolve(v.slot, ids) }
+
+// Freeze implements fanfare.Freezer.
+func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (done bool, err error) {
+	if size <= 0 || size > set.MaxBits {
+		return false, fmt.Errorf("a batch of %d: %w", size, fanfare.ErrUsage)
+	}
+	if err := s.has(n); err != nil {
+		return false, err
+	}
+	err = s.lend(ctx, longWrite, func(t *tx) error {
+		var may int64
+		if _, err := t.one(func(r []driver.Value) error {
+			may = integer(r[0])
+			return nil
+		}, "latch.freezable", int64(m), int64(n), int64(fanfare.SlotPreparing), int64(g)); err != nil || may == 0 {
+			return err
+		}
+		parts, err := fn(freezeView{t, n})
+		if err != nil {
+			return err
+		}
+		if err := t.freeze(n, m, size, parts); err != nil {
+			return err
+		}
+		done = true
+		return nil
+	})
+	return done && err == nil, err
+}
+
+func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fanfare.Part]*set.Set) error {
+	people, planned := 0, 0
+	for _, part := range slices.SortedFunc(maps.Keys(parts), cmp.Compare[fanfare.Part]) {
+		if parts[part] == nil {
+			continue
+		}
+		first := 0
+		for chunk := range parts[part].Chunks() {
+			if _, err := t.exec("audiences.insert", int64(m), int64(n), string(part), int64(chunk.Index), chunk.N, int64(first), chunk.CRC, chunk.Members); err != nil {
+				return err
+			}
+			first += int(chunk.N)
+		}
+		people += first
+		if part == fanfare.PartSend {
+			planned = first
+		}
+	}
+	values := make([]driver.Value, 0, 5*(planned/size+1))
+	for first, k := 0, 0; first < planned; first, k = first+size, k+1 {
+		values = append(values, int64(m), int64(n), int64(k), int64(first), int64(min(size, planned-first)))
+	}
+	if err := t.execRows("batches.insert", 5, values); err != nil {
+		return err
+	}
+	_, err := t.exec("latch.freeze", int64(people), int64(m), int64(n))
+	return err
+}
+
+// Spread implements fanfare.Freezer.
+func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
+	if err := s.has(n); err != nil {
+		return err
+	}
+	return s.write(ctx, smallWrite, func(t *tx) error {
+		_, err := t.exec("latch.spread", int64(m), int64(n), int64(p), int64(g))
+		return err
+	})
+}
+
+// Latches implements fanfare.Freezer.
+func (s *Store) Latches(ctx context.Context, m fanfare.MessageNum) (found []fanfare.Latch, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		return c.query(func(r []driver.Value) error {
+			found = append(found, fanfare.Latch{Slot: fanfare.Slot(integer(r[0])), Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]), //nolint:gosec // as written
+				Phase: fanfare.SlotPhase(integer(r[4])), Generation: fanfare.Generation(integer(r[5])), Frozen: integer(r[6]) != 0})
+			return nil
+		}, "latch.of_message", int64(m))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Forget implements fanfare.Freezer.
+func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum) error {
+	if err := s.has(n); err != nil {
+		return err
+	}
+	return s.write(ctx, smallWrite, func(t *tx) error {
+		for _, statement := range [...]string{"latch.forget", "audiences.forget", "batches.forget", "exceptions.forget"} {
+			if _, err := t.exec(statement, int64(m), int64(n)); err != nil {
+				return err
+			}
+		}
+		t.after = append(t.after, func() { t.s.frozen.forget(audienceKey{m, n}) })
+		return nil
+	})
+}

@@ -1,0 +1,438 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"fanfare"
+)
+
+// Shards implements fanfare.Journal.
+func (s *Store) Shards() int { return 1 }
+
+// ShardOf implements fanfare.Journal.
+func (s *Store) ShardOf(fanfare.Slot) int { return 0 }
+
+// journalCall is one call of Append.
+type journalCall struct {
+	shard   int
+	entries []fanfare.Entry
+	answers []fanfare.EntryAnswer
+}
+
+// lose answers Unknown to all.
+func (j *journalCall) lose(why error) {
+	for i := range j.answers {
+		j.answers[i] = fanfare.EntryAnswer{Answer: fanfare.Unknown, Err: why}
+	}
+}
+
+// Append implements fanfare.Journal.
+func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) []fanfare.EntryAnswer {
+	call := &journalCall{shard: shard, entries: entries, answers: make([]fanfare.EntryAnswer, len(entries))}
+	if err := s.enter(ctx); err != nil {
+		call.lose(err)
+		return call.answers
+	}
+	defer s.leave()
+	u := &unit{ctx: ctx, journal: call, done: make(chan struct{})}
+	s.writer.submit(u, false)
+	<-u.done
+	return call.answers
+}
+
+// group is all entries of one transaction and what they have to know of the database.
+type group struct {
+	*tx
+	latches map[audienceKey]fanfare.Latch
+	rows    map[fanfare.BatchRef]*fanfare.Batch // those that claims ask for, as the transaction sees them
+	sets    map[slotSet]loaded
+	wrote   bool
+}
+
+type slotSet struct {
+	slot fanfare.Slot
+	name fanfare.SetName
+}
+
+// journal carries out the entries of calls in order; an error means that the whole transaction is lost.
+func (t *tx) journal(calls []*journalCall) error {
+	g := &group{tx: t, latches: make(map[audienceKey]fanfare.Latch), rows: make(map[fanfare.BatchRef]*fanfare.Batch), sets: make(map[slotSet]loaded)}
+	if err := g.latch(calls); err != nil {
+		return err
+	}
+	refused, lost := t.apart(func() error { return g.together(calls) })
+	if lost != nil {
+		return lost
+	}
+	if refused != nil {
+		if !refusal(refused) {
+			return refused
+		}
+		clear(g.rows)
+		g.wrote = false
+		if err := g.alone(calls); err != nil {
+			return err
+		}
+	}
+	if !g.wrote {
+		return nil
+	}
+	_, err := t.exec("shard.head")
+	return err
+}
+
+// refusal says whether err is about one entry (its values, its row), not about the database as a whole.
+func refusal(err error) bool {
+	var f *Failure
+	return !errors.As(err, &f) || f.Data || errors.Is(f.Kind, fanfare.ErrDamaged)
+}
+
+// latch reads the latch rows of all entries once.
+func (g *group) latch(calls []*journalCall) error {
+	var values []driver.Value
+	for _, call := range calls {
+		for _, e := range call.entries {
+			r := e.Ref()
+			k := audienceKey{r.Message, r.Slot}
+			if _, asked := g.latches[k]; !asked {
+				g.latches[k] = fanfare.Latch{}
+				values = append(values, int64(r.Message), int64(r.Slot))
+			}
+		}
+	}
+	clear(g.latches) // of those that are not there nothing stays
+	return g.queryRows(func(r []driver.Value) error {
+		n := fanfare.Slot(integer(r[0])) //nolint:gosec // as written
+		g.touch(n, integer(r[4]))
+		g.latches[audienceKey{fanfare.MessageNum(integer(r[5])), n}] = fanfare.Latch{Slot: n, Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]),
+			Phase: fanfare.SlotPhase(integer(r[6])), Generation: fanfare.Generation(integer(r[7])), Frozen: integer(r[8]) != 0}
+		return nil
+	}, "latch.rows", 2, values)
+}
+
+// together carries out all entries; an error says that one was refused, or worse.
+func (g *group) together(calls []*journalCall) error {
+	var claimed []fanfare.BatchRef
+	for _, call := range calls {
+		for _, e := range call.entries {
+			if e.Claim != nil {
+				claimed = append(claimed, e.Claim.BatchRef)
+			}
+		}
+	}
+	if err := g.batches(claimed, func(_ int, b fanfare.Batch) { g.rows[b.BatchRef] = &b }); err != nil {
+		return err
+	}
+	for _, call := range calls {
+		for i, e := range call.entries {
+			a, err := g.entry(call.shard, e)
+			if err != nil {
+				return err
+			}
+			call.answers[i] = a
+		}
+	}
+	return nil
+}
+
+// alone carries out each entry so that its refusal touches no other, and holds the batch of one that is refused.
+func (g *group) alone(calls []*journalCall) error {
+	for _, call := range calls {
+		for i, e := range call.entries {
+			ref := e.Ref()
+			delete(g.rows, ref)
+			var a fanfare.EntryAnswer
+			refused, lost := g.apart(func() (err error) {
+				a, err = g.entry(call.shard, e)
+				return err
+			})
+			if lost == nil && refused != nil && !refusal(refused) {
+				lost = refused
+			}
+			if lost != nil {
+				return lost
+			}
+			if refused != nil {
+				delete(g.rows, ref)
+				why := refused
+				if refused, lost = g.apart(func() (err error) {
+					a, err = g.hold(ref, why)
+					return err
+				}); lost == nil && refused != nil && !refusal(refused) {
+					lost = refused
+				}
+				if lost != nil {
+					return lost
+				}
+				if refused != nil { // the row is beyond help
+					a = fanfare.EntryAnswer{Answer: fanfare.Failed, Row: fanfare.Batch{BatchRef: ref}, Err: errors.Join(why, refused)}
+				}
+			}
+			call.answers[i] = a
+		}
+	}
+	return nil
+}
+
+func (g *group) entry(shard int, e fanfare.Entry) (fanfare.EntryAnswer, error) {
+	ref := e.Ref()
+	if shard != 0 {
+		return fanfare.EntryAnswer{Answer: fanfare.Failed, Err: fmt.Errorf("%v does not lie on shard %d: %w", ref, shard, fanfare.ErrUsage)}, nil
+	}
+	l, there := g.latches[audienceKey{ref.Message, ref.Slot}]
+	if !there {
+		return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: ref}}, nil
+	}
+	if e.Claim != nil {
+		return g.claim(e.Claim, l)
+	}
+	return g.record(e.Record, l)
+}
+
+// row gives a row as the transaction sees it; nil if there is none.
+func (g *group) row(r fanfare.BatchRef) (*fanfare.Batch, error) {
+	if b := g.rows[r]; b != nil {
+		return b, nil
+	}
+	b, found, err := g.batch(r)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &b, nil
+}
+
+// wrote1 notes what became of a row.
+func (g *group) wrote1(b *fanfare.Batch) {
+	g.wrote = true
+	if g.rows[b.BatchRef] != nil {
+		g.rows[b.BatchRef] = b
+	}
+}
+
+func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, error) {
+	b, err := g.row(c.BatchRef)
+	if err != nil || b == nil {
+		return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: c.BatchRef}}, err
+	}
+	next, found, answer := c.Decide(fanfare.Rules{}, l, *b, g.now)
+	if answer != fanfare.Applied {
+		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
+	}
+	var members []fanfare.Seq
+	if b.State != fanfare.BatchNew { // nobody has written an exception of a new one
+		if members, err = g.s.members(g.conn, audienceKey{c.Message, c.Slot}, b.First, b.N); err != nil {
+			return g.hold(c.BatchRef, err)
+		}
+		if len(members) != b.N {
+			return g.hold(c.BatchRef, fmt.Errorf("%v: %d of its %d members are there: %w", c.BatchRef, len(members), b.N, fanfare.ErrDamaged))
+		}
+	}
+	asKept(&next)
+	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+		return fanfare.EntryAnswer{}, unchanged(&next, err)
+	}
+	for i := range found {
+		found[i].Seq, found[i].At = members[found[i].Rank], g.now
+	}
+	if err := g.except(c.BatchRef, found); err != nil {
+		return fanfare.EntryAnswer{}, err
+	}
+	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone()}
+	if len(members) > 0 {
+		if a.Exceptions, err = g.exceptionsOf(c.BatchRef, members); err != nil {
+			return fanfare.EntryAnswer{}, err
+		}
+	}
+	g.wrote1(&next)
+	return a, nil
+}
+
+// unchanged is what a guarded write that found another row answers: within one transaction that cannot be.
+func unchanged(b *fanfare.Batch, err error) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s changed within the transaction: %w", rowOfBatch(b.BatchRef), fanfare.ErrDamaged)
+}
+
+func (g *group) record(r *fanfare.Record, l fanfare.Latch) (fanfare.EntryAnswer, error) {
+	b := g.rows[r.BatchRef]
+	if b == nil {
+		// Check looks at first and n, Decide at fence and step; the statement is guarded by all four. So the row is not read: the record is
+		// decided for the row that its holder knows, and only if that is not the row any more it is read.
+		b = &fanfare.Batch{BatchRef: r.BatchRef, First: r.Next.First, N: r.Next.N, Fence: r.Fence, Step: r.Step}
+		a, done, err := g.tryRecord(r, l, b)
+		if done || err != nil {
+			return a, err
+		}
+		if b, err = g.row(r.BatchRef); err != nil || b == nil {
+			return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: r.BatchRef}}, err
+		}
+	}
+	if b.Fence != r.Fence || b.Step != r.Step {
+		return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: b.Clone()}, nil
+	}
+	if err := r.Check(b); err != nil {
+		return g.hold(r.BatchRef, err)
+	}
+	a, done, err := g.tryRecord(r, l, b)
+	if err == nil && !done {
+		err = unchanged(b, nil)
+	}
+	return a, err
+}
+
+// tryRecord writes the record over b; it is not done if b is not the row.
+func (g *group) tryRecord(r *fanfare.Record, l fanfare.Latch, b *fanfare.Batch) (a fanfare.EntryAnswer, done bool, err error) {
+	if r.Check(b) != nil {
+		return a, false, nil
+	}
+	var who suppressions
+	if r.Intent != nil {
+		if who, err = g.suppressions(r.Slot, r.Intent.Suppressions); err != nil {
+			return a, false, err
+		}
+	}
+	next, found, answer := r.Decide(fanfare.Rules{}, l, b, g.now, who.why)
+	if who.damaged != nil { // who gets nothing is not known
+		if row, err := g.row(r.BatchRef); err != nil || row == nil || row.Fence != r.Fence || row.Step != r.Step {
+			return a, false, err
+		}
+		a, err = g.hold(r.BatchRef, who.damaged)
+		return a, true, err
+	}
+	asKept(&next)
+	same, err := g.saveBatch(&next, b.Fence, b.Step)
+	if err != nil || !same {
+		return a, false, err
+	}
+	if err := g.except(r.BatchRef, found); err != nil {
+		return a, false, err
+	}
+	g.wrote1(&next)
+	return fanfare.EntryAnswer{Answer: answer, Row: next.Clone()}, true, nil
+}
+
+// hold keeps the batch for a person, with the reason, and answers that its entry failed.
+func (g *group) hold(r fanfare.BatchRef, why error) (fanfare.EntryAnswer, error) {
+	a := fanfare.EntryAnswer{Answer: fanfare.Failed, Row: fanfare.Batch{BatchRef: r}, Err: why}
+	b, err := g.row(r)
+	switch {
+	case err == nil && b == nil:
+		a.Answer, a.Err = fanfare.Stale, nil
+		return a, nil
+	case err != nil: // its sets cannot be read: they stay as they are
+		if _, err := g.exec("batches.hold", fanfare.CleanText(why.Error()), int64(r.Message), int64(r.Slot), int64(r.Batch)); err != nil {
+			return a, err
+		}
+		g.wrote = true
+		return a, nil
+	}
+	next := b.Hold(why.Error())
+	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+		return a, unchanged(&next, err)
+	}
+	a.Row = next.Clone()
+	g.wrote1(&next)
+	return a, nil
+}
+
+// except writes exceptions; attempts and doubts of a row that is there never fall.
+func (g *group) except(r fanfare.BatchRef, found []fanfare.Exception) error {
+	if len(found) == 0 {
+		return nil
+	}
+	values := make([]driver.Value, 0, 10*len(found))
+	for i := range found {
+		e := &found[i]
+		values = append(values, int64(r.Message), int64(r.Slot), int64(e.Seq), string(e.Result), string(e.Reason), e.Code, e.Text, int64(e.Attempts),
+			int64(e.Doubts), micros(e.At))
+	}
+	return g.execRows("exceptions.put", 10, values)
+}
+
+func scanException(r []driver.Value) fanfare.Exception {
+	return fanfare.Exception{Seq: fanfare.Seq(integer(r[0])), Result: fanfare.Result(text(r[1])), Reason: fanfare.Reason(text(r[2])), Code: text(r[3]), //nolint:gosec // as written
+		Text: text(r[4]), Attempts: int(integer(r[5])), Doubts: int(integer(r[6])), At: moment(r[7])}
+}
+
+// exceptionsOf reads the exceptions of a batch with these members, with their ranks.
+func (g *group) exceptionsOf(r fanfare.BatchRef, members []fanfare.Seq) (found []fanfare.Exception, err error) {
+	rank := 0
+	err = g.query(func(row []driver.Value) error {
+		e := scanException(row)
+		for rank < len(members) && members[rank] < e.Seq {
+			rank++
+		}
+		if rank < len(members) && members[rank] == e.Seq {
+			e.Rank = rank
+			found = append(found, e)
+		}
+		return nil
+	}, "exceptions.range", int64(r.Message), int64(r.Slot), int64(members[0]), int64(members[len(members)-1]), int64(len(members)))
+	return found, err
+}
+
+// suppressions tell who gets nothing, as of this transaction.
+type suppressions struct {
+	alive   loaded
+	parts   []suppressedBy
+	damaged error // what would say it of somebody who was asked for
+}
+
+type suppressedBy struct {
+	why fanfare.Reason
+	loaded
+}
+
+func (g *group) suppressions(n fanfare.Slot, parts []fanfare.SuppressionPart) (who suppressions, err error) {
+	if who.alive, err = g.loadedSet(n, fanfare.SetAlive); err != nil {
+		return who, err
+	}
+	for _, part := range parts {
+		for _, name := range part.Sets {
+			l, err := g.loadedSet(n, name)
+			if err != nil {
+				return who, err
+			}
+			if l.damaged != nil || !l.members.Empty() {
+				who.parts = append(who.parts, suppressedBy{part.Reason, l})
+			}
+		}
+	}
+	return who, nil
+}
+
+func (g *group) loadedSet(n fanfare.Slot, name fanfare.SetName) (loaded, error) {
+	k := slotSet{n, name}
+	if l, ok := g.sets[k]; ok {
+		return l, nil
+	}
+	l, err := g.set(n, name)
+	if err == nil {
+		g.sets[k] = l
+	}
+	return l, err
+}
+
+func (s *suppressions) why(seq fanfare.Seq) (fanfare.Reason, bool) {
+	if err := s.alive.at(seq); err != nil {
+		s.damaged = err
+	}
+	if !s.alive.members.Contains(seq) {
+		return fanfare.ReasonErased, true
+	}
+	for i := range s.parts {
+		p := &s.parts[i]
+		if err := p.at(seq); err != nil {
+			s.damaged = err
+		}
+		if p.members.Contains(seq) {
+			return p.why, true
+		}
+	}
+	return "", false
+}

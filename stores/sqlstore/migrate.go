@@ -1,0 +1,125 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanfare"
+)
+
+// migrations reads the files NNNN_name.sql of a dialect, in order; the first is number 1.
+func migrations(d Dialect) ([]string, error) {
+	names, err := fs.Glob(migrationFiles, "migrations/"+d.Name+"/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	texts := make([]string, len(names))
+	for i, name := range names {
+		number, _, _ := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], "_")
+		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
+			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
+		}
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		texts[i] = string(text)
+	}
+	return texts, nil
+}
+
+// migrate brings the tables to this version, in one transaction, and makes slots rows of slots in a new database.
+func migrate(ctx context.Context, d Dialect, c *conn, slots int) error {
+	steps, err := migrations(d)
+	if err != nil {
+		return err
+	}
+	version, err := schemaVersion(d, c)
+	if err != nil {
+		return err
+	}
+	switch {
+	case version == len(steps):
+		return nil
+	case version > len(steps):
+		return fmt.Errorf("%s: %w: its tables are of version %d, this program knows %d; use the newer fanfare that made it, or restore a backup from before",
+			c.db.Name(), fanfare.ErrForeign, version, len(steps))
+	}
+	if err := c.plain(d.BeginWrite); err != nil {
+		return err
+	}
+	if err := migrateFrom(ctx, c, steps, version, slots); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", c.db.Name(), err), c.plain("ROLLBACK"))
+	}
+	return c.plain("COMMIT")
+}
+
+func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots int) error {
+	if version == 0 {
+		if err := c.script("CREATE TABLE fanfare_schema (version INTEGER PRIMARY KEY, at INTEGER NOT NULL)"); err != nil {
+			return err
+		}
+	}
+	for i := version; i < len(steps); i++ {
+		if err := c.script(steps[i]); err != nil {
+			return fmt.Errorf("migration %d: %w", i+1, err)
+		}
+		if err := c.script(fmt.Sprintf("INSERT INTO fanfare_schema (version, at) VALUES (%d, %d)", i+1, time.Now().UnixMicro())); err != nil {
+			return err
+		}
+	}
+	if version > 0 {
+		return nil
+	}
+	identity, err := c.db.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := c.exec("shard.insert", identity); err != nil {
+		return err
+	}
+	if slots == 0 {
+		slots = defaultSlots
+	}
+	for n := range slots {
+		if _, err := c.exec("slots.insert", n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// schemaVersion is 0 for an empty database; one with tables that are not ours is foreign.
+func schemaVersion(d Dialect, c *conn) (version int, err error) {
+	var tables, ours int64
+	s, err := c.raw.Prepare(d.Tables)
+	if err != nil {
+		return 0, c.fail("open", err)
+	}
+	err = c.scan("open", s, nil, func(row []driver.Value) error {
+		tables, ours = integer(row[0]), integer(row[1])
+		return nil
+	})
+	if err = errors.Join(err, s.Close()); err != nil || tables == 0 {
+		return 0, err
+	}
+	if ours == 0 {
+		return 0, fmt.Errorf("%s: %w: it holds %d tables of something else; name another file", c.db.Name(), fanfare.ErrForeign, tables)
+	}
+	if s, err = c.raw.Prepare("SELECT MAX(version) FROM fanfare_schema"); err != nil {
+		return 0, c.fail("open", err)
+	}
+	err = c.scan("open", s, nil, func(row []driver.Value) error {
+		version = int(integer(row[0]))
+		return nil
+	})
+	return version, errors.Join(err, s.Close())
+}

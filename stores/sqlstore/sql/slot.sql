@@ -1,0 +1,213 @@
+-- fragment: batch
+b.message, b.slot, b.batch, b.first, b.n, b.state, b.sent, b.failed, b.skipped, b.uncertain, b.fence, b.step, b.owner, b.incarnation,
+  b.lease_until, b.not_before, b.pending, b.in_flight, b.doubted, b.runs, b.held;
+
+-- fragment: plain
+(pending IS NULL AND in_flight IS NULL AND doubted IS NULL AND sent >= 0 AND failed >= 0 AND skipped >= 0 AND uncertain >= 0
+  AND sent + failed + skipped + uncertain = CASE state WHEN 0 THEN 0 ELSE n END);
+
+-- A /*rows*/(…)/*end*/ stands for as many rows as a statement is made for; unused ones are filled with what is never found.
+
+-- name: slots.insert
+INSERT INTO slots (slot, epoch, open, next_seq, rev, changed) VALUES (?, 1, 1, 0, 0, 0);
+
+-- name: slots.count
+SELECT COUNT(*) FROM slots;
+
+-- name: slots.get
+SELECT epoch, open, next_seq, rev, changed FROM slots WHERE slot = ?;
+
+-- name: slots.changed
+UPDATE slots SET rev = rev + ?, changed = changed + 1 WHERE slot = ?;
+
+-- name: slots.next_seq
+UPDATE slots SET next_seq = ? WHERE slot = ?;
+
+-- name: latch.rows
+WITH want (message, slot) AS (VALUES /*rows*/(?, ?)/*end*/)
+SELECT s.slot, s.epoch, s.open, s.rev, s.changed, m.message, m.phase, m.generation, m.frozen
+FROM want w CROSS JOIN message_slots m ON m.message = w.message AND m.slot = w.slot CROSS JOIN slots s ON s.slot = w.slot;
+
+-- name: latch.of_message
+SELECT s.slot, s.epoch, s.open, s.rev, m.phase, m.generation, m.frozen
+FROM message_slots m CROSS JOIN slots s ON s.slot = m.slot WHERE m.message = ? ORDER BY m.slot;
+
+-- name: latch.spread
+INSERT INTO message_slots (message, slot, frozen, phase, generation, people) VALUES (?, ?, 0, ?, ?, 0)
+ON CONFLICT (message, slot) DO UPDATE SET phase = excluded.phase, generation = excluded.generation
+WHERE excluded.generation > generation OR (excluded.generation = generation AND excluded.phase > phase);
+
+-- name: latch.freezable
+SELECT COUNT(*) FROM message_slots WHERE message = ? AND slot = ? AND frozen = 0 AND phase = ? AND generation = ?;
+
+-- name: latch.freeze
+UPDATE message_slots SET frozen = 1, people = ? WHERE message = ? AND slot = ?;
+
+-- name: latch.forget
+DELETE FROM message_slots WHERE message = ? AND slot = ?;
+
+-- name: audiences.forget
+DELETE FROM audiences WHERE message = ? AND slot = ?;
+
+-- name: batches.forget
+DELETE FROM batches WHERE message = ? AND slot = ?;
+
+-- name: exceptions.forget
+DELETE FROM exceptions WHERE message = ? AND slot = ?;
+
+-- name: sets.load
+SELECT chunk, n, crc, members FROM sets WHERE slot = ? AND name = ? ORDER BY chunk;
+
+-- name: sets.put
+INSERT INTO sets (slot, name, chunk, n, crc, members) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (slot, name, chunk) DO UPDATE SET n = excluded.n, crc = excluded.crc, members = excluded.members;
+
+-- name: sets.delete
+DELETE FROM sets WHERE slot = ? AND name = ? AND chunk = ?;
+
+-- name: sets.drop
+DELETE FROM sets WHERE slot = ? AND name = ?;
+
+-- name: sets.all
+SELECT slot, name, chunk, n, crc, members FROM sets ORDER BY slot, name, chunk;
+
+-- name: audiences.insert
+INSERT INTO audiences (message, slot, part, chunk, n, first, crc, members) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: audiences.part
+SELECT chunk, n, first, crc, members FROM audiences WHERE message = ? AND slot = ? AND part = ? ORDER BY chunk;
+
+-- name: audiences.index
+SELECT chunk, n, first FROM audiences WHERE message = ? AND slot = ? AND part = 'send' ORDER BY chunk;
+
+-- name: audiences.chunk
+SELECT chunk, n, first, crc, members FROM audiences WHERE message = ? AND slot = ? AND part = 'send' AND chunk = ?;
+
+-- name: audiences.sizes
+SELECT part, SUM(n) FROM audiences WHERE message = ? AND slot = ? GROUP BY part;
+
+-- name: audiences.all
+SELECT message, slot, part, chunk, n, first, crc, members FROM audiences ORDER BY message, slot, part, chunk;
+
+-- name: batches.insert
+INSERT INTO batches (message, slot, batch, first, n, state) VALUES /*rows*/(?, ?, ?, ?, ?, 0)/*end*/;
+
+-- name: batches.rows
+WITH want (place, message, slot, batch) AS (VALUES /*rows*/(?, ?, ?, ?)/*end*/)
+SELECT w.place, /*batch*/ FROM want w CROSS JOIN batches b ON b.message = w.message AND b.slot = w.slot AND b.batch = w.batch;
+
+-- name: batches.one
+SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.slot = ? AND b.batch = ?;
+
+-- name: batches.range
+SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.slot = ? AND b.batch >= ? ORDER BY b.batch LIMIT ?;
+
+-- name: batches.all
+SELECT 0, /*batch*/ FROM batches b WHERE b.pending IS NOT NULL OR b.in_flight IS NOT NULL OR b.doubted IS NOT NULL OR b.runs IS NOT NULL
+ORDER BY b.message, b.slot, b.batch;
+
+-- name: batches.open
+SELECT batch, first, n, state, sent, failed, skipped, uncertain, fence, step, owner, incarnation, lease_until, not_before, held
+FROM batches WHERE message = ? AND slot = ? AND batch >= ? AND state < 2 ORDER BY batch LIMIT ?;
+
+-- name: batches.first
+SELECT batch FROM batches WHERE message = ? AND slot = ? AND state <> 3 ORDER BY batch LIMIT 1;
+
+-- name: batches.last
+SELECT batch FROM batches WHERE message = ? AND slot = ? ORDER BY batch DESC LIMIT 1;
+
+-- name: batches.owned
+SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.owner = ? AND b.incarnation < ?;
+
+-- name: batches.claims
+SELECT batch, owner IS NOT NULL AND lease_until > ? AS live FROM batches
+WHERE message = ? AND slot = ? AND state <> 3 AND (owner IS NOT NULL AND lease_until > ? OR state = 1 AND in_flight IS NOT NULL)
+ORDER BY batch;
+
+-- name: batches.save
+UPDATE batches SET state = ?, sent = ?, failed = ?, skipped = ?, uncertain = ?, fence = ?, step = ?, owner = ?, incarnation = ?,
+  lease_until = ?, not_before = ?, pending = ?, in_flight = ?, doubted = ?, runs = ?, held = ?
+WHERE message = ? AND slot = ? AND batch = ? AND fence = ? AND step = ? AND first = ? AND n = ?;
+
+-- name: batches.hold
+UPDATE batches SET state = 2, held = ?, step = step + 1, owner = NULL, incarnation = 0, lease_until = 0
+WHERE message = ? AND slot = ? AND batch = ?;
+
+-- name: batches.plain
+SELECT state, COUNT(*), SUM(n), SUM(sent), SUM(failed), SUM(skipped), SUM(uncertain) FROM batches
+WHERE message = ? AND slot = ? AND /*plain*/ GROUP BY state;
+
+-- name: batches.others
+SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.slot = ? AND NOT (/*plain*/) ORDER BY b.batch;
+
+-- name: exceptions.range
+SELECT seq, result, reason, code, text, attempts, doubts, at FROM exceptions
+WHERE message = ? AND slot = ? AND seq >= ? AND seq <= ? ORDER BY seq LIMIT ?;
+
+-- name: exceptions.page
+SELECT seq, result, reason, code, text, attempts, doubts, at FROM exceptions
+WHERE message = ? AND slot = ? AND seq >= ? ORDER BY seq LIMIT ?;
+
+-- name: exceptions.put
+INSERT INTO exceptions (message, slot, seq, result, reason, code, text, attempts, doubts, at)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/
+ON CONFLICT (message, slot, seq) DO UPDATE SET result = excluded.result, reason = excluded.reason, code = excluded.code,
+  text = excluded.text, attempts = CASE WHEN excluded.attempts > attempts THEN excluded.attempts ELSE attempts END,
+  doubts = CASE WHEN excluded.doubts > doubts THEN excluded.doubts ELSE doubts END, at = excluded.at;
+
+-- name: exceptions.results
+SELECT result, COUNT(*) FROM exceptions WHERE message = ? AND slot = ? GROUP BY result;
+
+-- name: exceptions.failures
+SELECT reason, code, text, COUNT(*) AS count FROM exceptions WHERE message = ? AND slot = ? AND result = 'failed'
+GROUP BY reason, code, text ORDER BY count DESC, reason, code, text LIMIT ?;
+
+-- name: recipients.insert
+INSERT INTO recipients (person, slot, mailbox, updated_at, external_id, email, phone, locale, time_zone, attributes)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
+
+-- name: recipients.update
+UPDATE recipients SET mailbox = ?, updated_at = ?, email = ?, phone = ?, locale = ?, time_zone = ?, attributes = ? WHERE person = ?;
+
+-- name: recipients.by_id
+SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients
+WHERE slot = ? AND external_id = ?;
+
+-- name: recipients.known
+WITH want (external_id) AS (VALUES /*rows*/(?)/*end*/)
+SELECT r.person, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
+FROM want w CROSS JOIN recipients r ON r.slot = ? AND r.external_id = w.external_id;
+
+-- name: recipients.find
+WITH want (external_id) AS (VALUES /*rows*/(?)/*end*/)
+SELECT r.external_id, r.person FROM want w CROSS JOIN recipients r ON r.slot = ? AND r.external_id = w.external_id;
+
+-- name: recipients.rows
+WITH want (person) AS (VALUES /*rows*/(?)/*end*/)
+SELECT r.person, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
+FROM want w CROSS JOIN recipients r ON r.person = w.person;
+
+-- name: recipients.range
+SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients
+WHERE person >= ? AND person <= ? ORDER BY person;
+
+-- name: recipients.all
+SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients ORDER BY person;
+
+-- name: recipients.scan
+SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients
+WHERE person >= ? AND person <= ? AND (? = '' OR instr(external_id, ?) > 0 OR instr(email, ?) > 0 OR instr(phone, ?) > 0)
+ORDER BY person LIMIT ?;
+
+-- name: mailboxes.range
+SELECT person, mailbox FROM recipients WHERE person >= ? AND person <= ? AND mailbox IS NOT NULL ORDER BY person;
+
+-- name: mailboxes.rows
+WITH want (person) AS (VALUES /*rows*/(?)/*end*/)
+SELECT r.person, r.mailbox FROM want w CROSS JOIN recipients r ON r.person = w.person WHERE r.mailbox IS NOT NULL;
+
+-- name: marks.get
+SELECT answers FROM marks WHERE work = ? AND part = ? AND slot = ?;
+
+-- name: marks.put
+INSERT INTO marks (work, part, slot, answers) VALUES (?, ?, ?, ?);

@@ -1,0 +1,420 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// upsert is one call of Upsert, as far as it can be prepared before the writer's turn.
+type upsert struct {
+	slot    fanfare.Slot
+	changes []fanfare.RecipientChange
+	opt     fanfare.UpsertOptions
+	order   []int32 // indices of changes by external id, then as given: the index of recipients grows in order
+	unique  bool    // no external id comes twice
+	done    []fanfare.Upserted
+}
+
+// recipientValues is how many values a row of recipients has.
+const recipientValues = 10
+
+// Upsert implements fanfare.People.
+func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.RecipientChange, opt fanfare.UpsertOptions) ([]fanfare.Upserted, error) {
+	for i := range changes {
+		if fanfare.SlotOf(changes[i].ExternalID, s.slots) != n {
+			return nil, fmt.Errorf("recipient %q does not belong to slot %d: %w", changes[i].ExternalID, n, fanfare.ErrUsage)
+		}
+	}
+	if err := s.has(n); err != nil {
+		return nil, err
+	}
+	u := &upsert{slot: n, changes: changes, opt: opt, order: make([]int32, len(changes)), unique: true}
+	for i := range u.order {
+		u.order[i] = int32(i) //nolint:gosec // a call has fewer changes
+	}
+	slices.SortFunc(u.order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(changes[a].ExternalID, changes[b].ExternalID), cmp.Compare(a, b))
+	})
+	for i := 1; i < len(u.order); i++ {
+		u.unique = u.unique && changes[u.order[i-1]].ExternalID != changes[u.order[i]].ExternalID
+	}
+	kind := longWrite
+	if opt.Mark != nil {
+		kind = bulkWrite
+	}
+	if len(changes) <= 10 {
+		kind = smallWrite
+	}
+	if err := s.write(ctx, kind, func(t *tx) error { return u.run(t) }); err != nil {
+		return nil, err
+	}
+	return u.done, nil
+}
+
+func (u *upsert) run(t *tx) error {
+	if m := u.opt.Mark; m != nil {
+		known, err := t.one(func(r []driver.Value) (err error) {
+			u.done, err = outcomesOf(u.slot, blob(r[0]))
+			return err
+		}, "marks.get", m.Work, m.Part, int64(u.slot))
+		if err != nil {
+			err = t.damagedRow(fmt.Sprintf("marks row (work %s, part %d, slot %d)", m.Work, m.Part, u.slot), err)
+		}
+		if known || err != nil {
+			return err
+		}
+	}
+	u.done = make([]fanfare.Upserted, len(u.changes))
+	err := errKnown
+	if u.unique && !t.s.writer.meetsKnown[u.slot] {
+		var lost error
+		if err, lost = t.apart(func() error { return u.create(t) }); lost != nil {
+			return lost
+		}
+	}
+	if errors.Is(err, errKnown) {
+		err = u.apply(t)
+	}
+	if err != nil || u.opt.Mark == nil {
+		return err
+	}
+	_, err = t.exec("marks.put", u.opt.Mark.Work, u.opt.Mark.Part, int64(u.slot), appendOutcomes(nil, u.done))
+	return err
+}
+
+// errKnown says that not all of the changed are new.
+var errKnown = errors.New("somebody is known already")
+
+// create is apply for people nobody of whom is known, which it does not ask: the index of external ids refuses it else.
+func (u *upsert) create(t *tx) error {
+	r, err := t.slot(u.slot)
+	if err != nil {
+		return err
+	}
+	t.touch(u.slot, r.changed)
+	if r.next+uint64(len(u.changes)) >= set.Universe {
+		return fmt.Errorf("slot %d cannot hold %d recipients more: %w", u.slot, len(u.changes), fanfare.ErrUsage)
+	}
+	first := fanfare.Seq(r.next) //nolint:gosec // below Universe
+	values := make([]driver.Value, 0, manyRows*recipientValues)
+	for k, i := range u.order {
+		c := &u.changes[i]
+		next, _ := c.Apply(nil)
+		p := profile{Recipient: next}
+		p.Person = fanfare.Person{Slot: u.slot, Seq: first + fanfare.Seq(i)} //nolint:gosec // an index
+		p.UpdatedAt = t.now
+		p.address(c)
+		if values, err = t.appendProfile(values, &p); err != nil {
+			return err
+		}
+		u.done[i] = fanfare.Upserted{Person: p.Person, Outcome: fanfare.UpsertCreated}
+		if len(values) == cap(values) || k == len(u.order)-1 {
+			if err := t.execRows("recipients.insert", recipientValues, values); err != nil {
+				if f := (*Failure)(nil); errors.As(err, &f) && f.Data {
+					t.s.writer.meetsKnown[u.slot] = true
+					return errKnown
+				}
+				return err
+			}
+			values = values[:0]
+		}
+	}
+	if _, err := t.exec("slots.next_seq", int64(r.next)+int64(len(u.changes)), int64(u.slot)); err != nil { //nolint:gosec // below Universe
+		return err
+	}
+	e := editing{t: t, slot: u.slot}
+	fresh := set.Range(uint64(first), uint64(first)+uint64(len(u.changes)))
+	usable, invalid := set.New(), set.New()
+	for i := range u.changes {
+		switch seq := first + fanfare.Seq(i); addressState(&u.changes[i]) { //nolint:gosec // an index
+		case fanfare.AddressUsable:
+			usable.Add(seq)
+		case fanfare.AddressInvalid:
+			invalid.Add(seq)
+		}
+	}
+	for _, join := range []struct {
+		name    fanfare.SetName
+		members *set.Set
+	}{{fanfare.SetAlive, fresh}, {fanfare.AddressSet(fanfare.ChannelEmail), usable}, {fanfare.InvalidSet(fanfare.ChannelEmail), invalid}} {
+		if err := e.union(join.name, join.members); err != nil {
+			return err
+		}
+	}
+	for _, name := range u.opt.Add {
+		if err := e.union(name, fresh); err != nil {
+			return err
+		}
+	}
+	return t.keep(u.slot, e.edits)
+}
+
+// known is a recipient as the call sees it so far.
+type known struct {
+	profile
+	created bool
+	changed bool
+}
+
+// apply carries the changes out in order, whoever they are about.
+func (u *upsert) apply(t *tx) error {
+	people, err := u.find(t)
+	if err != nil {
+		return err
+	}
+	r, err := t.slot(u.slot)
+	if err != nil {
+		return err
+	}
+	t.touch(u.slot, r.changed)
+	next, e := r.next, editing{t: t, slot: u.slot}
+	allNew := len(people) == 0
+	for i := range u.changes {
+		c := &u.changes[i]
+		p := people[c.ExternalID]
+		if p != nil && c.Kind == fanfare.ChangeInsert {
+			u.done[i] = fanfare.Upserted{Person: p.Person, Outcome: fanfare.UpsertRefused}
+			continue
+		}
+		outcome := fanfare.UpsertUnchanged
+		if p == nil {
+			if next+1 >= set.Universe {
+				return fmt.Errorf("slot %d is full: %w", u.slot, fanfare.ErrUsage)
+			}
+			p = &known{created: true}
+			p.Person = fanfare.Person{Slot: u.slot, Seq: fanfare.Seq(next)} //nolint:gosec // below Universe
+			next++
+			people[c.ExternalID] = p
+			outcome = fanfare.UpsertCreated
+		}
+		changed, err := p.change(c, outcome == fanfare.UpsertCreated, &e)
+		if err != nil {
+			return err
+		}
+		if changed && outcome != fanfare.UpsertCreated {
+			outcome = fanfare.UpsertUpdated
+		}
+		u.done[i] = fanfare.Upserted{Person: p.Person, Outcome: outcome}
+		for _, name := range u.opt.Add {
+			if err := e.put(name, p.Seq, true); err != nil {
+				return err
+			}
+		}
+	}
+	if t.s.writer.meetsKnown[u.slot] {
+		t.s.writer.meetsKnown[u.slot] = !allNew
+	}
+	if err := u.write(t, people); err != nil {
+		return err
+	}
+	if next != r.next {
+		if _, err := t.exec("slots.next_seq", int64(next), int64(u.slot)); err != nil { //nolint:gosec // below Universe
+			return err
+		}
+	}
+	return t.keep(u.slot, e.edits)
+}
+
+// find reads those of the changed who are known already.
+func (u *upsert) find(t *tx) (map[string]*known, error) {
+	people := make(map[string]*known, len(u.changes))
+	values := make([]driver.Value, 0, len(u.changes))
+	for k, i := range u.order {
+		if id := u.changes[i].ExternalID; k == 0 || id != u.changes[u.order[k-1]].ExternalID {
+			values = append(values, id)
+		}
+	}
+	err := t.queryRows(func(r []driver.Value) error {
+		p, err := t.scanProfile(r)
+		people[p.ExternalID] = &known{profile: p}
+		return err
+	}, "recipients.known", 1, values, int64(u.slot))
+	return people, err
+}
+
+// change applies one change; it tells whether the profile is another one now.
+func (p *known) change(c *fanfare.RecipientChange, fresh bool, e *editing) (changed bool, err error) {
+	was := p.Recipient
+	old := &was
+	if fresh {
+		old = nil
+	}
+	next, changed := c.Apply(old)
+	next.Person = p.Person
+	if changed {
+		next.UpdatedAt = e.t.now
+	}
+	p.Recipient = next
+	if !fresh && was.Email != "" && next.Email != was.Email { // they were said of the former address
+		for _, why := range [...]fanfare.Reason{fanfare.ReasonBounced, fanfare.ReasonComplained} {
+			if err := e.put(fanfare.SuppressionSet(fanfare.ChannelEmail, "", why), p.Seq, false); err != nil {
+				return false, err
+			}
+		}
+	}
+	if fresh {
+		if err := e.put(fanfare.SetAlive, p.Seq, true); err != nil {
+			return false, err
+		}
+	}
+	mailbox := p.mailbox
+	if c.Email != nil || fresh || c.Kind == fanfare.ChangeReplace {
+		p.address(c)
+		state := addressState(c)
+		if err := errors.Join(e.put(fanfare.AddressSet(fanfare.ChannelEmail), p.Seq, state == fanfare.AddressUsable),
+			e.put(fanfare.InvalidSet(fanfare.ChannelEmail), p.Seq, state == fanfare.AddressInvalid)); err != nil {
+			return false, err
+		}
+	}
+	p.changed = p.changed || changed || mailbox != p.mailbox
+	return changed, nil
+}
+
+func addressState(c *fanfare.RecipientChange) fanfare.AddressState {
+	if c.Email == nil {
+		return fanfare.AddressNone
+	}
+	return c.EmailState
+}
+
+// address takes over the mailbox of the change's address.
+func (p *profile) address(c *fanfare.RecipientChange) {
+	p.mailbox = nil
+	if addressState(c) == fanfare.AddressUsable {
+		p.mailbox = int64(c.Mailbox) //nolint:gosec // all 64 bits
+	}
+}
+
+// write writes whom the call created, in order of external id, and whom it changed.
+func (u *upsert) write(t *tx, people map[string]*known) error {
+	var created []driver.Value
+	for k, i := range u.order {
+		id := u.changes[i].ExternalID
+		if k > 0 && id == u.changes[u.order[k-1]].ExternalID {
+			continue
+		}
+		p := people[id]
+		var err error
+		switch {
+		case p.created:
+			created, err = t.appendProfile(created, &p.profile)
+		case p.changed:
+			var row []driver.Value
+			if row, err = t.appendProfile(nil, &p.profile); err == nil {
+				_, err = t.exec("recipients.update", row[2], row[3], row[5], row[6], row[7], row[8], row[9], row[0])
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.execRows("recipients.insert", recipientValues, created)
+}
+
+// appendProfile appends the values of a row of recipients.
+func (c *conn) appendProfile(to []driver.Value, p *profile) ([]driver.Value, error) {
+	var err error
+	if c.scratch, err = appendAttributes(c.scratch[:0], p.Attributes); err != nil {
+		return to, fmt.Errorf("recipient %q: %w", p.ExternalID, err)
+	}
+	var attributes driver.Value
+	if len(c.scratch) > 0 {
+		attributes = string(c.scratch)
+	}
+	return append(to, personOf(p.Slot, p.Seq), int64(p.Slot), p.mailbox, micros(p.UpdatedAt), p.ExternalID, p.Email, p.Phone, p.Locale, p.TimeZone,
+		attributes), nil
+}
+
+// editing changes sets of one slot, to be kept together.
+type editing struct {
+	t     *tx
+	slot  fanfare.Slot
+	edits []edit
+}
+
+func (e *editing) of(name fanfare.SetName) (*edit, error) {
+	for i := range e.edits {
+		if e.edits[i].name == name {
+			return &e.edits[i], nil
+		}
+	}
+	l, err := e.t.set(e.slot, name)
+	if err != nil {
+		return nil, err
+	}
+	was, err := l.whole()
+	if err != nil {
+		return nil, err
+	}
+	e.edits = append(e.edits, edit{name, was, was})
+	return &e.edits[len(e.edits)-1], nil
+}
+
+func (e *editing) union(name fanfare.SetName, members *set.Set) error {
+	if members.Empty() {
+		return nil
+	}
+	d, err := e.of(name)
+	if err == nil {
+		d.now = set.Or(d.now, members)
+	}
+	return err
+}
+
+func (e *editing) put(name fanfare.SetName, seq fanfare.Seq, member bool) error {
+	d, err := e.of(name)
+	if err != nil || d.now.Contains(seq) == member {
+		return err
+	}
+	if d.now == d.was {
+		d.now = d.was.Clone()
+	}
+	if member {
+		d.now.Add(seq)
+	} else {
+		d.now.Remove(seq)
+	}
+	return nil
+}
+
+// appendOutcomes packs answers for a mark: runs of one outcome and ascending seqs.
+func appendOutcomes(to []byte, done []fanfare.Upserted) []byte {
+	for i := 0; i < len(done); {
+		n := 1
+		for i+n < len(done) && done[i+n].Outcome == done[i].Outcome && uint64(done[i+n].Seq) == uint64(done[i].Seq)+uint64(n) {
+			n++
+		}
+		to = append(to, byte(done[i].Outcome))
+		to = binary.AppendUvarint(to, uint64(n))
+		to = binary.AppendUvarint(to, uint64(done[i].Seq))
+		i += n
+	}
+	return to
+}
+
+func outcomesOf(n fanfare.Slot, packed []byte) (done []fanfare.Upserted, err error) {
+	for len(packed) > 0 {
+		outcome := fanfare.UpsertOutcome(packed[0])
+		count, a := binary.Uvarint(packed[1:])
+		if a <= 0 {
+			return nil, fanfare.ErrDamaged
+		}
+		first, b := binary.Uvarint(packed[1+a:])
+		if b <= 0 || count > set.Universe || first+count > set.Universe || outcome < fanfare.UpsertCreated || outcome > fanfare.UpsertRefused {
+			return nil, fanfare.ErrDamaged
+		}
+		for seq := first; seq < first+count; seq++ {
+			done = append(done, fanfare.Upserted{Person: fanfare.Person{Slot: n, Seq: fanfare.Seq(seq)}, Outcome: outcome})
+		}
+		packed = packed[1+a+b:]
+	}
+	return done, nil
+}

@@ -1,0 +1,264 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"fanfare"
+)
+
+// writer is the only one that writes: it takes what queued while the last commit ran, carries it out in one transaction, commits, and
+// then answers. A long unit has a transaction of its own, between two of the small ones.
+type writer struct {
+	s *Store
+	c *conn
+
+	mu       sync.Mutex // guards what follows
+	wake     *sync.Cond
+	small    []*unit
+	long     []*unit
+	longTurn bool
+	stopping bool
+	stopped  chan struct{}
+
+	// Only the writer itself looks at what follows.
+	bulk       bool
+	quiet      int                   // commits since the last one of an import
+	meetsKnown map[fanfare.Slot]bool // where the last upsert that took all for new was wrong
+}
+
+// quietCommits is after how many commits without import rows the log is kept short again.
+const quietCommits = 64
+
+// unit is one write: it is kept or refused as a whole.
+type unit struct {
+	ctx     context.Context
+	run     func(t *tx) error // of all but journal writes
+	journal *journalCall
+	bulk    bool
+	err     error
+	done    chan struct{}
+}
+
+func startWriter(s *Store, c *conn) *writer {
+	w := &writer{s: s, c: c, stopped: make(chan struct{}), meetsKnown: make(map[fanfare.Slot]bool)}
+	w.wake = sync.NewCond(&w.mu)
+	go w.work()
+	return w
+}
+
+func (w *writer) stop() error {
+	w.mu.Lock()
+	w.stopping = true
+	w.wake.Signal()
+	w.mu.Unlock()
+	<-w.stopped
+	return w.c.close()
+}
+
+func (w *writer) submit(u *unit, long bool) {
+	w.mu.Lock()
+	if long {
+		w.long = append(w.long, u)
+	} else {
+		w.small = append(w.small, u)
+	}
+	w.wake.Signal()
+	w.mu.Unlock()
+}
+
+func (w *writer) work() {
+	defer close(w.stopped)
+	for {
+		units := w.next()
+		if units == nil {
+			return
+		}
+		w.commit(units)
+	}
+}
+
+// next waits for work: all small units, or one long unit when its turn has come.
+func (w *writer) next() []*unit {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.small)+len(w.long) == 0 {
+		if w.stopping {
+			return nil
+		}
+		w.wake.Wait()
+	}
+	if len(w.small) > 0 && (!w.longTurn || len(w.long) == 0) {
+		units := w.small
+		w.small, w.longTurn = nil, true
+		return units
+	}
+	units := w.long[:1:1]
+	w.long, w.longTurn = w.long[1:], false
+	return units
+}
+
+// commit carries units out in one transaction and answers them.
+func (w *writer) commit(units []*unit) {
+	w.keepLog(units)
+	t := &tx{conn: w.c, s: w.s}
+	lost := w.begin()
+	t.now = w.s.now()
+	if lost == nil {
+		lost = t.all(units)
+	}
+	if lost == nil {
+		lost = w.c.plain("COMMIT")
+	}
+	if lost == nil {
+		t.publish()
+	} else {
+		_ = w.c.plain("ROLLBACK") // it may be rolled back already; begin tries once more
+	}
+	for _, u := range units {
+		if lost != nil {
+			u.lose(lost)
+		}
+		close(u.done)
+	}
+}
+
+// lose answers that the commit failed. What of it is durable is not known: after a sync that failed nobody can tell.
+func (u *unit) lose(why error) {
+	if u.err == nil {
+		u.err = why
+	}
+	if u.journal != nil {
+		u.journal.lose(why)
+	}
+}
+
+func (w *writer) begin() error {
+	err := w.c.plain(w.s.dialect.BeginWrite)
+	if err != nil && w.c.plain("ROLLBACK") == nil { // left open by a transaction that failed
+		err = w.c.plain(w.s.dialect.BeginWrite)
+	}
+	return err
+}
+
+// keepLog lets the log grow while an import runs and keeps it short, for a fast restart, a while after.
+func (w *writer) keepLog(units []*unit) {
+	bulk := false
+	for _, u := range units {
+		bulk = bulk || u.bulk
+	}
+	w.quiet++
+	if bulk {
+		w.quiet = 0
+	}
+	say := ""
+	switch {
+	case bulk && !w.bulk:
+		w.bulk, say = true, w.s.dialect.Bulk
+	case w.bulk && w.quiet >= quietCommits:
+		w.bulk, say = false, w.s.dialect.Steady
+	}
+	if say != "" {
+		_ = w.c.plain(say) // only speed hangs on it
+	}
+}
+
+// tx is one transaction of the writer.
+type tx struct {
+	*conn
+	s       *Store
+	now     time.Time
+	bases   map[fanfare.Slot]int64 // slots.changed as it was before the transaction, of the slots touched so far
+	changes []setChange            // in order; a unit that is rolled back takes its own away
+	after   []func()               // run once committed
+}
+
+// all carries out the units; an error means that the whole transaction is lost.
+func (t *tx) all(units []*unit) error {
+	var calls []*journalCall
+	for _, u := range units {
+		if u.err = u.ctx.Err(); u.err != nil {
+			if u.journal != nil {
+				u.journal.lose(u.err)
+			}
+			continue
+		}
+		if u.journal != nil {
+			calls = append(calls, u.journal)
+			continue
+		}
+		var lost error
+		if u.err, lost = t.apart(func() error { return u.run(t) }); lost != nil {
+			return lost
+		}
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	return t.journal(calls)
+}
+
+// apart runs fn so that nothing of it is kept if it answers an error; lost says that then the whole transaction is gone.
+func (t *tx) apart(fn func() error) (err, lost error) {
+	if err := t.plain("SAVEPOINT apart"); err != nil {
+		return err, err
+	}
+	changes, after := len(t.changes), len(t.after)
+	if err = fn(); err == nil {
+		if err = t.plain("RELEASE apart"); err == nil {
+			return nil, nil
+		}
+	}
+	t.changes, t.after = t.changes[:changes], t.after[:after]
+	if e := errors.Join(t.plain("ROLLBACK TO apart"), t.plain("RELEASE apart")); e != nil {
+		return err, err
+	}
+	return err, nil
+}
+
+// write has the writer run fn in a transaction.
+func (s *Store) write(ctx context.Context, kind writeKind, fn func(t *tx) error) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	u := &unit{ctx: ctx, run: fn, bulk: kind == bulkWrite, done: make(chan struct{})}
+	s.writer.submit(u, kind != smallWrite)
+	<-u.done
+	return u.err
+}
+
+type writeKind int
+
+const (
+	smallWrite writeKind = iota
+	longWrite
+	bulkWrite // a part of an import
+)
+
+// lend is write for a function of the store's user: it runs in the user's goroutine, so that a panic ends there, while the writer waits.
+func (s *Store) lend(ctx context.Context, kind writeKind, fn func(t *tx) error) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	turn, back := make(chan *tx), make(chan error, 1)
+	u := &unit{ctx: ctx, done: make(chan struct{}), run: func(t *tx) error {
+		turn <- t
+		return <-back
+	}}
+	s.writer.submit(u, kind != smallWrite)
+	select {
+	case <-u.done: // never began
+	case t := <-turn:
+		func() {
+			err := errors.New("the function that changes the store did not return")
+			defer func() { back <- err }()
+			err = fn(t)
+		}()
+		<-u.done
+	}
+	return u.err
+}
