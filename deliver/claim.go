@@ -146,6 +146,7 @@ func (c *Core) loaded(e Loaded) {
 			cl.results = append(cl.results, result{rank: rank, said: Said{SendAnswer: fanfare.SendAnswer{Kind: fanfare.SendOK}}, revision: cl.message.look.Revision})
 		}
 	}
+	cl.queue = make([]int, 0, cl.row.Pending.Len())
 	for rank := range cl.row.Pending.All() {
 		if x, ok := cl.exceptions[rank]; ok && x.Result == fanfare.ResultPending && x.Reason == fanfare.ReasonTemporary {
 			if due := cl.instant(x.At.Add(cl.delay(rank, x.Attempts))); due > c.now {

@@ -16,7 +16,7 @@ const (
 	rateReach  = 2 * time.Second  // a message with a rate holds claims for so long, and one more
 	rateSilent = 2 * time.Second  // without a permit for so long it waits for its rate
 	batchSize  = 500
-	mostClaims = 256
+	mostClaims = 1024
 )
 
 // CoreConfig makes a core.
@@ -214,7 +214,7 @@ func (c *Core) Next() Instant {
 		soon(m.permits.next())
 	}
 	for _, cl := range c.claims {
-		if cl.record == nil {
+		if cl.held && !cl.dropped && cl.record == nil {
 			soon(cl.wrote.After(fanfare.RenewEvery))
 		}
 		if len(cl.later) > 0 {
@@ -316,7 +316,7 @@ func (m *message) sending(g fanfare.Generation) bool {
 // most is how many claims the lane holds at most: twice what its connections have in flight, so that the next are claimed and loaded
 // while these are sent.
 func (l *lane) most() int {
-	return min(mostClaims, 2*((l.Provider.Connections*l.Provider.Chunk+batchSize-1)/batchSize)+2)
+	return min(mostClaims, 2*((l.Provider.Connections*l.Provider.Chunk+batchSize-1)/batchSize)+4)
 }
 
 // free is how many claims the lane can take.

@@ -38,7 +38,7 @@ func (c *Core) write(cl *claim) {
 			continue
 		}
 		if r.Intent == nil {
-			r.Intent = &fanfare.Intent{Suppressions: fanfare.Suppressions(cl.message.look.Channel, cl.message.look.Topic, cl.message.look.Essential)}
+			r.Intent = &fanfare.Intent{Members: make([]fanfare.Member, 0, len(w.chunks)*len(cn.chunk.Items)), Suppressions: fanfare.Suppressions(cl.message.look.Channel, cl.message.look.Topic, cl.message.look.Essential)}
 		}
 		for _, it := range cn.chunk.Items {
 			r.Intent.Members = append(r.Intent.Members, it.Member)

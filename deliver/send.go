@@ -39,16 +39,16 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 
 // handover is one chunk on its way. What it is made of is used again for the next.
 type handover struct {
-	node   *Node
-	lane   *laneShell
-	chunk  *Chunk
-	said   []Said
-	items  []fanfare.Outgoing
-	at     []int // of items, in the chunk
-	buffer []byte
-	ends   []int
-	keyer  *fanfare.Keyer
-	now    Instant // as last read, where nothing leaves
+	node    *Node
+	lane    *laneShell
+	chunk   *Chunk
+	said    []Said
+	items   []fanfare.Outgoing
+	at      []int // of items, in the chunk
+	buffer  []byte
+	ends    []int
+	keyer   *fanfare.Keyer
+	allowed bool // the last answer, where nothing leaves
 }
 
 func (s *handover) begin(n *Node, l *laneShell, ch *Chunk) {
@@ -59,15 +59,20 @@ func (s *handover) begin(n *Node, l *laneShell, ch *Chunk) {
 	s.items, s.at, s.buffer, s.ends = s.items[:0], s.at[:0], s.buffer[:0], s.ends[:0]
 }
 
-// may is asked before each item. Where nothing leaves the process the clock is read for every 64th only: reading it costs more than such a send.
+// may is asked before each item. Where nothing leaves the process it looks before every 64th only: a look costs more than such a send.
 func (s *handover) may(i int) bool {
 	if s.lane.features.Leaves || i%64 == 0 {
-		s.now = s.node.Now()
+		s.allowed = s.chunk.Pass.May(s.node.Now())
 	}
-	return s.chunk.Pass.May(s.now)
+	return s.allowed
 }
 
-func (s *handover) answer(i int, a fanfare.SendAnswer) { s.said[s.at[i]].SendAnswer = a }
+func (s *handover) answer(i int, a fanfare.SendAnswer) {
+	to := &s.said[s.at[i]].SendAnswer
+	if to.Kind = a.Kind; a.Kind != fanfare.SendOK {
+		to.Code, to.Text = a.Code, a.Text
+	}
+}
 
 // make renders the items. Whoever it cannot be made for is answered here. An error is that of the whole message: nothing leaves.
 func (s *handover) make(people *batch) error {
