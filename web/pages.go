@@ -146,8 +146,6 @@ type listView struct {
 	First  string // address of the first page, if this is another
 }
 
-const rowsShown = 20
-
 func (s *site) list(w http.ResponseWriter, r *http.Request) {
 	if key(r) == "" {
 		s.askForKey(w, r, "/", "")
