@@ -157,40 +157,33 @@ type answer struct {
 	question
 	store  Store
 	num    fanfare.MessageNum
-	frozen []bool         // slots whose audience stands already; nil: none
-	order  []fanfare.Slot // frozen ones first: who is in them has the mailbox
-	done   int            // steps
-	then   []parts        // as the slot was when it was read
+	frozen []bool  // slots whose audience stands already, the first ones as they freeze in order; nil: none
+	done   int     // steps
+	then   []parts // as the slot was when it was read
 	boxes  mailboxes
 	twice  []*set.Set // who has a mailbox that somebody before has
 }
 
 func (p *Planner) answer(q question, num fanfare.MessageNum, frozen []bool) *answer {
 	a := &answer{question: q, store: p.Store, num: num, frozen: frozen}
-	for _, want := range []bool{true, false} {
-		for s := range q.slots {
-			if (frozen != nil && frozen[s]) == want {
-				a.order = append(a.order, fanfare.Slot(s)) //nolint:gosec // slots fit
-			}
-		}
-	}
 	if q.dedupe {
 		a.then, a.twice = make([]parts, q.slots), make([]*set.Set, q.slots)
 	}
 	return a
 }
 
-func (a *answer) ready() bool { return !a.dedupe || a.done == 3*len(a.order) }
+func (a *answer) ready() bool { return !a.dedupe || a.done == 3*a.slots }
 
-// step reads one slot: first who would be sent to, then which mailboxes may be there twice, then which are.
+// step reads one slot: first who would be sent to, then which mailboxes may be there twice, then which are. Whoever comes first has the
+// mailbox, so who is in a frozen slot has it.
 func (a *answer) step(ctx context.Context) error {
-	s := a.order[a.done%len(a.order)]
+	s := fanfare.Slot(a.done % a.slots) //nolint:gosec // slots fit
 	var err error
-	switch a.done / len(a.order) {
+	switch a.done / a.slots {
 	case 0:
 		err = a.read(ctx, s)
 	case 1:
-		if a.done == len(a.order) {
+		if a.done == a.slots {
 			a.boxes.open(a.total())
 		}
 		err = a.store.Mailboxes(ctx, s, a.channel, a.then[s][fanfare.PartSend], func(_ fanfare.Seq, key uint64) { a.boxes.see(key) })
@@ -321,7 +314,8 @@ func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
 			return counts, err
 		}
 	}
-	for _, s := range a.order {
+	for n := range a.slots {
+		s := fanfare.Slot(n) //nolint:gosec // slots fit
 		made, err := a.parts(ctx, s, a.live(ctx, s))
 		if err != nil {
 			return counts, fmt.Errorf("slot %d: %w", s, err)

@@ -246,7 +246,12 @@ func TestFreezeWhileTheyChange(t *testing.T) {
 		return done[0].Seq
 	}
 	holder, twin, leaves, erased := put("holder", 1), put("twin", 1), put("leaves", 2), put("erased", 3)
-	stays := put("stays", 4)
+	stays, gone := put("stays", 4), put("gone", 5)
+	unsubscribe := func(members ...fanfare.Seq) {
+		_, _, err := w.store.ChangeSet(w.ctx, 0, fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonUnsubscribed), set.Of(members...), nil)
+		w.ok(err)
+	}
+	unsubscribe(gone)
 	f := &failing{Store: w.store}
 	c := w.config("a")
 	c.Store = f
@@ -255,11 +260,8 @@ func TestFreezeWhileTheyChange(t *testing.T) {
 			return nil
 		}
 		put("new", 2)
-		for _, seq := range []fanfare.Seq{holder, leaves} {
-			_, _, err := w.store.ChangeSet(w.ctx, 0, fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonUnsubscribed), set.Of(seq), nil)
-			w.ok(err)
-		}
-		_, _, err := w.store.ChangeSet(w.ctx, 0, fanfare.SetAlive, nil, set.Of(erased))
+		unsubscribe(holder, leaves)
+		_, _, err := w.store.ChangeSet(w.ctx, 0, fanfare.SetAlive, nil, set.Of(erased, gone))
 		w.ok(err)
 		return nil
 	}

@@ -118,6 +118,16 @@ func TestExpiry(t *testing.T) {
 			if tally, planned := w.tally(id); !tally.Balanced(planned) {
 				t.Errorf("%+v", tally)
 			}
+			rows, err := w.store.Latches(w.ctx, w.read(id).Num)
+			w.ok(err)
+			if prepared := !w.read(id).StartedAt.IsZero(); prepared != (len(rows) > 0) {
+				t.Errorf("prepared: %v, latch rows %+v", prepared, rows)
+			}
+			for _, l := range rows {
+				if l.Phase != fanfare.SlotStopped {
+					t.Errorf("slot %d: %+v", l.Slot, l)
+				}
+			}
 		})
 	}
 }
@@ -194,10 +204,13 @@ func TestPauseSpreads(t *testing.T) {
 	w.free(5)
 	id := w.message("m", nil, fanfare.EventStart)
 	w.settle(p)
+	task := w.receive(1)[0]
+	row, _ := w.claim(task)
 	if _, _, err := fanfare.Transition(w.ctx, w.store, id, fanfare.EventPause, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.tick(p)
+	w.phase(id, fanfare.PhasePausing)
 	m := w.read(id)
 	rows, err := w.store.Latches(w.ctx, m.Num)
 	w.ok(err)
@@ -206,6 +219,8 @@ func TestPauseSpreads(t *testing.T) {
 			t.Errorf("slot %d: %+v", l.Slot, l)
 		}
 	}
+	w.record(task, row, func(*fanfare.Record) {})
+	w.tick(p)
 	w.phase(id, fanfare.PhasePaused, fanfare.PauseOperator)
 }
 
@@ -294,6 +309,12 @@ func TestRun(t *testing.T) {
 			t.Errorf("completion is noticed after %v", d)
 		}
 		w.completed(id, 40)
+		due := time.Now().Add(3*time.Second + 517*time.Millisecond)
+		w.message("later", func(m *fanfare.Message) { m.SendAt = due }, fanfare.EventSchedule)
+		time.Sleep(5 * time.Second)
+		if late := w.read("later").StartedAt.Sub(due); late < 0 || late > 110*time.Millisecond {
+			t.Errorf("started %v after its time", late)
+		}
 		stop()
 		if err := <-running; err != nil {
 			t.Error(err)
@@ -301,6 +322,7 @@ func TestRun(t *testing.T) {
 		next := w.planner("b")
 		w.message("n", nil, fanfare.EventStart)
 		w.settle(next)
+		w.settle(next) // while another one is sending, a slot at a time is frozen
 		w.phase("n", fanfare.PhaseSending) // the lease was given back
 	})
 }

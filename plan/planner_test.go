@@ -154,6 +154,8 @@ func TestInLine(t *testing.T) {
 		w.free(0)
 		w.tick(p)
 	}
+	w.free(3)
+	w.settle(p)
 	if n := w.waiting(); n != 6 {
 		t.Errorf("%d tasks wait", n)
 	}
@@ -256,6 +258,135 @@ func TestShares(t *testing.T) {
 			t.Fatalf("%v tasks, want %v", counts, want)
 		}
 	}
+}
+
+// TestNewcomers: who comes later gets their share from then on, and not what the others had before.
+func TestNewcomers(t *testing.T) {
+	for _, c := range []struct {
+		priority fanfare.Priority
+		share    float64
+	}{{fanfare.PriorityNormal, 0.5}, {fanfare.PriorityHigh, 0.667}, {fanfare.PriorityLow, 0.25}} {
+		w := newWorld(t, 4, 8000)
+		p := w.planner("a")
+		w.message("old", nil, fanfare.EventStart)
+		rounds := func(n int) (got map[fanfare.MessageNum]int) {
+			got = map[fanfare.MessageNum]int{}
+			for range n {
+				w.free(10)
+				w.clock.advance(10 * time.Millisecond)
+				w.tick(p)
+				for _, task := range w.receive(20) {
+					if row, ok := w.claim(task); ok {
+						w.record(task, row, allSent)
+						got[task.Message]++
+					}
+				}
+			}
+			return got
+		}
+		rounds(40)
+		id := w.message("new", func(m *fanfare.Message) { m.Priority = c.priority }, fanfare.EventStart)
+		rounds(8) // one slot a tick is frozen
+		w.phase(id, fanfare.PhaseSending)
+		got := rounds(20)
+		if n := float64(got[w.read(id).Num]) / 400; n < c.share-0.05 || n > c.share+0.05 {
+			t.Errorf("priority %s: the newcomer has %.2f of the tasks, want %.2f", c.priority, n, c.share)
+		}
+	}
+}
+
+// TestNotYet: a batch that is claimed, or not due, is not published; when the claim has died, or it is due, it is.
+func TestNotYet(t *testing.T) {
+	w := newWorld(t, 1, 4)
+	p := w.planner("a")
+	w.free(5)
+	w.message("m", nil, fanfare.EventStart)
+	w.settle(p)
+	tasks := w.receive(2)
+	_, _ = w.claim(tasks[0])
+	row, _ := w.claim(tasks[1])
+	w.record(tasks[1], row, func(r *fanfare.Record) { r.Next.NotBefore = w.clock.Now().Add(15 * time.Second) })
+	for second := 1; second <= 32; second++ {
+		w.clock.advance(time.Second)
+		w.free(5)
+		w.tick(p)
+		var want []fanfare.Task
+		switch second {
+		case 15:
+			want = tasks[1:]
+		case 30:
+			want = tasks[:1]
+		}
+		got := w.receive(9)
+		if !slices.Equal(got, want) {
+			t.Errorf("second %d: %v", second, got)
+		}
+		for _, task := range got {
+			_, _ = w.claim(task)
+		}
+	}
+}
+
+// TestPublishFails: what could not be published is tried again in a second.
+func TestPublishFails(t *testing.T) {
+	w := newWorld(t, 1, 20)
+	c := w.config("a")
+	fail := true
+	c.Queue = publishing{w.queue, func([]fanfare.Task) error {
+		if fail {
+			return errInjected
+		}
+		return nil
+	}}
+	p := plan.New(c)
+	w.free(3)
+	w.message("m", nil, fanfare.EventStart)
+	w.settleAnyhow(p)
+	fail = false
+	for range 2 {
+		w.clock.advance(time.Second)
+		w.free(3)
+		w.settle(p)
+	}
+	if n := w.waiting(); n != 6 {
+		t.Errorf("%d tasks wait", n)
+	}
+}
+
+// settleAnyhow ticks whatever the answers are.
+func (w *world) settleAnyhow(p *plan.Planner) {
+	for range 4 {
+		_ = p.Tick(w.ctx)
+	}
+}
+
+// TestSlowBatch: as long as one batch is not finished nobody adds the message up.
+func TestSlowBatch(t *testing.T) {
+	w := newWorld(t, 1, 40)
+	f := &failing{Store: w.store, before: func(_ int, name string) error {
+		if name == "Tally" {
+			t.Error("the message is added up")
+		}
+		return nil
+	}}
+	c := w.config("a")
+	c.Store = f
+	p := plan.New(c)
+	w.free(3)
+	id := w.message("m", nil, fanfare.EventStart)
+	w.settle(p)
+	task := w.receive(1)[0]
+	row, _ := w.claim(task)
+	for range 50 {
+		w.clock.advance(100 * time.Millisecond)
+		w.free(3)
+		w.tick(p)
+		w.work(6)
+	}
+	w.record(task, row, allSent)
+	f.before = nil
+	w.finish(p, id)
+	w.completed(id, 40)
 }
 
 // TestGiant: a small message that comes while a giant one is sending is not behind it, whatever their priorities.

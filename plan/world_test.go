@@ -37,7 +37,7 @@ func (c *clock) advance(d time.Duration) {
 
 // world is a store and a queue with people, planners and one node called worker.
 type world struct {
-	*testing.T
+	testing.TB
 	ctx   context.Context
 	clock *clock
 	store *stores.Store
@@ -46,7 +46,7 @@ type world struct {
 	size  int // of batches
 }
 
-func newWorld(t *testing.T, slots, people int) *world {
+func newWorld(t testing.TB, slots, people int) *world {
 	t.Helper()
 	c := &clock{now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)}
 	w := newWorldAt(t, slots, people, c.Now)
@@ -54,9 +54,9 @@ func newWorld(t *testing.T, slots, people int) *world {
 	return w
 }
 
-func newWorldAt(t *testing.T, slots, people int, now func() time.Time) *world {
+func newWorldAt(t testing.TB, slots, people int, now func() time.Time) *world {
 	t.Helper()
-	w := &world{T: t, ctx: t.Context(), clock: &clock{now: now()}, store: stores.Open(stores.Config{Slots: slots, Now: now}), queue: memory.New(), size: 2}
+	w := &world{TB: t, ctx: t.Context(), clock: &clock{now: now()}, store: stores.Open(stores.Config{Slots: slots, Now: now}), queue: memory.New(), size: 2}
 	for s := range slots {
 		n := people / slots
 		if s < people%slots {
