@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"fanfare"
+	"fanfare/stores/memory"
 	"fanfare/stores/sqlite"
 	"fanfare/stores/storetest"
 )
@@ -114,6 +115,12 @@ func open(t *testing.T, o storetest.Options) storetest.Backend {
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, open) }
+
+func openMemory(_ *testing.T, o storetest.Options) storetest.Backend {
+	return storetest.Backend{Store: memory.Open(memory.Config{Slots: o.Slots, Now: o.Clock})}
+}
+
+func TestCompare(t *testing.T) { storetest.Compare(t, openMemory, open) }
 
 func ExampleOpen() {
 	_, err := sqlite.Open(context.Background(), "no/such/folder/fanfare.db", sqlite.Options{})

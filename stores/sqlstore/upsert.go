@@ -145,12 +145,12 @@ func (u *upsert) create(t *tx) error {
 		name    fanfare.SetName
 		members *set.Set
 	}{{fanfare.SetAlive, fresh}, {fanfare.AddressSet(fanfare.ChannelEmail), usable}, {fanfare.InvalidSet(fanfare.ChannelEmail), invalid}} {
-		if err := e.union(join.name, join.members); err != nil {
+		if err := e.assign(join.name, fresh, join.members); err != nil {
 			return err
 		}
 	}
 	for _, name := range u.opt.Add {
-		if err := e.union(name, fresh); err != nil {
+		if err := e.assign(name, fresh, fresh); err != nil {
 			return err
 		}
 	}
@@ -358,15 +358,19 @@ func (e *editing) of(name fanfare.SetName) (*edit, error) {
 	return &e.edits[len(e.edits)-1], nil
 }
 
-func (e *editing) union(name fanfare.SetName, members *set.Set) error {
-	if members.Empty() {
-		return nil
-	}
+// assign makes of those within only members members.
+func (e *editing) assign(name fanfare.SetName, within, members *set.Set) error {
 	d, err := e.of(name)
-	if err == nil {
+	if err != nil {
+		return err
+	}
+	if set.Overlap(d.now, within) {
+		d.now = set.AndNot(d.now, within)
+	}
+	if !members.Empty() {
 		d.now = set.Or(d.now, members)
 	}
-	return err
+	return nil
 }
 
 func (e *editing) put(name fanfare.SetName, seq fanfare.Seq, member bool) error {
