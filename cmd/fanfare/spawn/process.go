@@ -24,8 +24,11 @@ import (
 	"fanfare/cmd/fanfare/client"
 )
 
-// startTime is how long a process may take to come up.
-const startTime = 60 * time.Second
+// startTime is how long a process may take to come up, untilTime how long whatever is waited for.
+const (
+	startTime = time.Minute
+	untilTime = 3 * time.Minute
+)
 
 // Process is a child of this process that has an address.
 type Process struct {
@@ -212,9 +215,9 @@ func (s *Server) ready(ctx context.Context) error {
 	})
 }
 
-// Until asks done every so often, until it is true; an error if the process ends or it takes longer than a minute.
+// Until asks done every so often, until it is true; an error if the process ends or it takes longer than three minutes.
 func (p *Process) Until(ctx context.Context, what string, every time.Duration, done func() (bool, error)) error {
-	limit := time.NewTimer(startTime)
+	limit := time.NewTimer(untilTime)
 	defer limit.Stop()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -227,7 +230,7 @@ func (p *Process) Until(ctx context.Context, what string, every time.Duration, d
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-limit.C:
-			return fmt.Errorf("%s: not after %s: %s", what, startTime, p.Said())
+			return fmt.Errorf("%s: not after %s: %s", what, untilTime, p.Said())
 		case <-p.ended:
 			return fmt.Errorf("%s: the process ended: %s", what, p.Said())
 		case <-tick.C:
