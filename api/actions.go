@@ -1,0 +1,508 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"fanfare"
+)
+
+type startIn struct {
+	MessagePath
+	Body *struct {
+		Expect *int `json:"expect_recipients,omitempty" nullable:"true" minimum:"0" doc:"Start only if exactly so many would be sent to."`
+	}
+}
+
+type resumeIn struct {
+	MessagePath
+	Body *struct {
+		Scope   string   `json:"scope,omitempty" enum:"remaining,failed,uncertain" default:"remaining"`
+		Reasons []string `json:"reasons,omitempty" doc:"With scope failed: only these reasons."`
+		Again   bool     `json:"again,omitempty" doc:"With scope uncertain: also whoever was in doubt twice."`
+	}
+}
+
+type rateIn struct {
+	MessagePath
+	Body struct {
+		PerSecond *float64 `json:"per_second" nullable:"true" exclusiveMinimum:"0" maximum:"10000000" doc:"null: as fast as the provider takes."`
+	}
+}
+
+type previewIn struct {
+	MessagePath
+	Body struct {
+		Recipient string `json:"recipient" doc:"An external id."`
+	}
+}
+
+type previewView struct {
+	Recipient string            `json:"recipient"`
+	Content   map[string]string `json:"content" doc:"The rendered fields by name; empty if this recipient would be skipped."`
+	Skipped   *skippedView      `json:"skipped"`
+}
+
+type skippedView struct {
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+}
+
+type testIn struct {
+	MessagePath
+	Body struct {
+		Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"External ids."`
+		To         []string `json:"to,omitempty" maxItems:"20" doc:"Addresses."`
+		As         string   `json:"as,omitempty" doc:"With to: render for this recipient."`
+	}
+}
+
+type testView struct {
+	Results []testResult `json:"results" nullable:"false"`
+}
+
+type testResult struct {
+	To     string `json:"to"`
+	Result string `json:"result" enum:"sent,failed,skipped,uncertain"`
+	Reason string `json:"reason"`
+	Code   string `json:"code"`
+	Text   string `json:"text"`
+}
+
+type countIn struct {
+	Body struct {
+		Audience anyJSON `json:"audience"`
+		Channel  *string `json:"channel,omitempty" nullable:"true" enum:"email,null" doc:"null: nobody is skipped."`
+		Topic    *string `json:"topic,omitempty" nullable:"true" doc:"Default: general."`
+	}
+}
+
+type countView struct {
+	Recipients int            `json:"recipients"`
+	Planned    int            `json:"planned"`
+	Skipped    map[string]int `json:"skipped"`
+	Scanned    []string       `json:"scanned" nullable:"false" doc:"Attributes that profiles were read for."`
+}
+
+type switchView struct {
+	Messages []string `json:"messages" nullable:"false"`
+}
+
+func (s *Server) actionRoutes() {
+	const at = "/v1/messages/{id}/"
+	act := func(name, id, summary, doc string) operation {
+		return operation{method: http.MethodPost, path: at + name, id: id, tag: "messages", scope: scopeMessagesStart, keyed: true, summary: summary, doc: doc}
+	}
+	drains := func(o operation) operation {
+		o.also = http.StatusAccepted
+		return o
+	}
+	route(s, act("start", "start-message", "Start a message now", "Another planned count than expect_recipients answers 409 audience_changed, and nothing is sent."), s.startMessage)
+	route(s, drains(act("pause", "pause-message", "Pause a message", "No new send starts more than a second later. 202 while what is in flight drains, 200 when it is paused.")),
+		func(ctx context.Context, c *call, in *MessagePath) (*reply[messageView], error) {
+			return s.happen(ctx, c, in.ID, func(*fanfare.Message, time.Time) fanfare.Event { return fanfare.EventPause }, nil)
+		})
+	route(s, drains(act("cancel", "cancel-message", "Cancel a message for good", "Who remained counts as skipped. 202 while what is in flight drains.")),
+		func(ctx context.Context, c *call, in *MessagePath) (*reply[messageView], error) {
+			return s.happen(ctx, c, in.ID, func(*fanfare.Message, time.Time) fanfare.Event { return fanfare.EventCancel }, nil)
+		})
+	route(s, act("resume", "resume-message", "Resume what remains", "The scopes failed and uncertain come with a later version."), s.resumeMessage)
+	route(s, operation{method: http.MethodPost, path: at + "rate", id: "rate-message", tag: "messages", scope: scopeMessagesWrite, keyed: true, summary: "Change the rate, also while sending"}, s.rateMessage)
+	route(s, operation{method: http.MethodPost, path: at + "preview", id: "preview-message", tag: "messages", scope: scopeMessagesRead, summary: "Render it for one recipient"}, s.previewMessage)
+	route(s, act("test", "test-message", "Send it to somebody; never counted", "To recipients, or to addresses as a recipient."), s.testMessage)
+	route(s, operation{method: http.MethodPost, path: "/v1/audiences/count", id: "count-audience", tag: "messages", scope: scopeRecipientsRead, summary: "Count an audience, and who would be skipped for which reason"}, s.countAudience)
+	route(s, operation{method: http.MethodPost, path: "/v1/pause_all", id: "pause-all", tag: "messages", scope: scopeMessagesStart, keyed: true, summary: "Pause everything that is scheduled or under way",
+		doc: "The kill switch."},
+		func(ctx context.Context, c *call, _ *struct{}) (*reply[switchView], error) { return s.pauseAll(ctx, c) })
+	route(s, operation{method: http.MethodPost, path: "/v1/resume_all", id: "resume-all", tag: "messages", scope: scopeMessagesStart, keyed: true, summary: "Resume what pause_all paused"},
+		func(ctx context.Context, c *call, _ *struct{}) (*reply[switchView], error) {
+			return s.resumeAll(ctx, c)
+		})
+}
+
+// happen lets an event happen to a message: the state machine decides, one transaction keeps message, audit and answer, then the slots
+// are told. edit may change fields of a message that moves.
+func (s *Server) happen(ctx context.Context, c *call, id string, event func(*fanfare.Message, time.Time) fanfare.Event, edit func(*fanfare.Message)) (*reply[messageView], error) {
+	var m fanfare.Message
+	var verdict fanfare.Verdict
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[messageView], error) {
+		now, w, err := readIn(tx, id)
+		if err != nil {
+			return nil, err
+		}
+		e := event(&now, tx.Now())
+		if m, verdict, err = fanfare.TransitionIn(tx, now, e, edit); err != nil {
+			return nil, unmoved(err, &now, e)
+		}
+		if verdict == fanfare.Moved {
+			if err := c.audit(tx, "message."+string(e), id, essential(&m)); err != nil {
+				return nil, err
+			}
+		}
+		status := http.StatusOK
+		if m.Phase == fanfare.PhasePausing || m.Phase == fanfare.PhaseCancelling {
+			status = http.StatusAccepted
+		}
+		return s.reply(status, &m, w), nil
+	})
+	if err == nil && verdict == fanfare.Moved {
+		s.moved(ctx, c, m)
+	}
+	return out, err
+}
+
+// unmoved says what can be done instead of an event that the state machine refuses.
+func unmoved(err error, m *fanfare.Message, e fanfare.Event) error {
+	if !errors.Is(err, fanfare.ErrState) {
+		return err
+	}
+	hint := "Clone it to send it again."
+	switch m.Phase {
+	case fanfare.PhaseDraft:
+		hint = "Start it first."
+	case fanfare.PhaseScheduled, fanfare.PhasePreparing, fanfare.PhaseSending:
+		hint = "It can be paused or cancelled."
+	case fanfare.PhasePausing, fanfare.PhasePaused:
+		hint = "Resume it, or cancel it."
+	case fanfare.PhaseCancelling:
+		hint = "It is being cancelled; clone it to send it again."
+	}
+	return conflict("state", "A message that is %s takes no %s. %s", m.Phase, e, hint)
+}
+
+func (s *Server) startMessage(ctx context.Context, c *call, in *startIn) (*reply[messageView], error) {
+	m, _, err := s.read(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	provider := m.Provider
+	if m.Phase == fanfare.PhaseDraft || m.Phase == fanfare.PhaseScheduled {
+		if err := s.startable(ctx, c, &m); err != nil {
+			return nil, err
+		}
+		provider = m.Provider
+		if in.Body != nil && in.Body.Expect != nil {
+			if err := s.expected(ctx, &m, *in.Body.Expect); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s.happen(ctx, c, in.ID, func(*fanfare.Message, time.Time) fanfare.Event { return fanfare.EventStart },
+		func(m *fanfare.Message) { m.Provider = provider })
+}
+
+// startable looks again at what may have changed since the message was made, and settles its provider.
+func (s *Server) startable(ctx context.Context, c *call, m *fanfare.Message) error {
+	if m.Essential {
+		if err := c.need(scopeMessagesEssential); err != nil {
+			return err
+		}
+	}
+	if err := s.ready(ctx, m); err != nil {
+		return err
+	}
+	wrong, err := s.checkAudience(ctx, m)
+	if err != nil {
+		return err
+	}
+	if len(wrong) > 0 {
+		return refuse(wrong...)
+	}
+	return s.compiles(m)
+}
+
+// expected refuses if another number would be sent to.
+func (s *Server) expected(ctx context.Context, m *fanfare.Message, want int) error {
+	n, err := s.Count(ctx, CountQuery{Audience: m.Audience, Channel: m.Channel, Topic: m.Topic, Essential: m.Essential, Dedupe: m.Dedupe})
+	if err != nil || n.Planned == want {
+		return err
+	}
+	p := conflict("audience_changed", "%d were expected, but %d would be sent to now; nothing was sent. Look at the audience, then start with the new number.", want, n.Planned)
+	p.Planned = &n.Planned
+	return p
+}
+
+func (s *Server) resumeMessage(ctx context.Context, c *call, in *resumeIn) (*reply[messageView], error) {
+	if in.Body != nil {
+		switch {
+		case in.Body.Scope == "failed" || in.Body.Scope == "uncertain":
+			return nil, conflict("not_built", "To send again to the %s comes with a later version; scope remaining resumes what remains.", in.Body.Scope)
+		case len(in.Body.Reasons) > 0:
+			return nil, invalid("#/reasons", "invalid", "belongs to scope failed; leave it out")
+		case in.Body.Again:
+			return nil, invalid("#/again", "invalid", "belongs to scope uncertain; leave it out")
+		}
+	}
+	m, _, err := s.read(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	provider := m.Provider
+	if m.Phase == fanfare.PhasePaused {
+		if err := s.ready(ctx, &m); err != nil {
+			return nil, err
+		}
+		provider = m.Provider
+	}
+	return s.happen(ctx, c, in.ID, resumed, func(m *fanfare.Message) { m.Provider = provider })
+}
+
+// resumed is the event of a resume: what waited for a time that has passed meanwhile goes on at once.
+func resumed(m *fanfare.Message, now time.Time) fanfare.Event {
+	if !m.SendAt.IsZero() && !m.SendAt.After(now) {
+		return fanfare.EventResumeDue
+	}
+	return fanfare.EventResume
+}
+
+func (s *Server) rateMessage(ctx context.Context, c *call, in *rateIn) (*reply[messageView], error) {
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[messageView], error) {
+		m, w, err := readIn(tx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		if m.Phase.Final() || m.Phase == fanfare.PhaseCancelling {
+			return nil, conflict("state", "A message that is %s has no rate any more.", m.Phase)
+		}
+		if rate := or(in.Body.PerSecond, 0); rate < m.Rate || rate > m.Rate {
+			m.Rate, m.UpdatedAt = rate, tx.Now()
+			if err := tx.SaveMessage(&m, m.Phase, m.Generation); err != nil {
+				return nil, err
+			}
+			if err := c.audit(tx, "message.rate", in.ID, strconv.FormatFloat(rate, 'g', -1, 64)); err != nil {
+				return nil, err
+			}
+		}
+		return s.reply(http.StatusOK, &m, w), nil
+	})
+	if err == nil {
+		s.Wake()
+	}
+	return out, err
+}
+
+func (s *Server) previewMessage(ctx context.Context, _ *call, in *previewIn) (*reply[previewView], error) {
+	m, _, err := s.read(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.named(ctx, "#/recipient", in.Body.Recipient)
+	if err != nil {
+		return nil, err
+	}
+	channel, there := s.Channel(m.Channel)
+	if !there {
+		return nil, fanfare.ErrNotFound
+	}
+	compiled, err := channel.Compile(&m)
+	if err != nil {
+		return nil, err
+	}
+	out := previewView{Recipient: r.ExternalID, Content: map[string]string{}}
+	address, why := channel.Address(&r)
+	if why != "" && channel.Features().NeedsAddress {
+		out.Skipped = &skippedView{Reason: string(why), Detail: "this recipient has no address that the channel can use"}
+		return ok(out), nil
+	}
+	link := ""
+	if !m.Essential {
+		link = s.Links.Unsubscribe(&m, &r)
+	}
+	content, err := compiled.Preview(&fanfare.Outgoing{Recipient: &r, Person: r.Person, Address: address, Unsubscribe: link, Message: &m, Attempt: 1, Date: time.Now().UTC()})
+	var skip *fanfare.SkipError
+	switch {
+	case errors.As(err, &skip):
+		out.Skipped = &skippedView{Reason: string(skip.Reason), Detail: skip.Detail}
+	case err != nil:
+		return nil, err
+	default:
+		out.Content = content
+	}
+	return ok(out), nil
+}
+
+// named finds a recipient that a body names.
+func (s *Server) named(ctx context.Context, at, id string) (fanfare.Recipient, error) {
+	r, err := s.Store.Recipient(ctx, id)
+	if errors.Is(err, fanfare.ErrNotFound) {
+		return r, invalid(at, "unknown_recipient", "nobody has the external id %q", id)
+	}
+	return r, err
+}
+
+func (s *Server) testMessage(ctx context.Context, c *call, in *testIn) (*reply[testView], error) {
+	m, _, err := s.read(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	b := in.Body
+	if (len(b.Recipients) == 0) == (len(b.To) == 0) {
+		return nil, invalid("#/to", "several", "say either recipients (external ids) or to (addresses)")
+	}
+	var to []fanfare.Recipient
+	for i, id := range b.Recipients {
+		r, err := s.named(ctx, "#/recipients/"+itoa(i), id)
+		if err != nil {
+			return nil, err
+		}
+		to = append(to, r)
+	}
+	as := fanfare.Recipient{ExternalID: "test"}
+	if b.As != "" {
+		if as, err = s.named(ctx, "#/as", b.As); err != nil {
+			return nil, err
+		}
+	}
+	for _, address := range b.To {
+		r := as
+		r.Email = address
+		to = append(to, r)
+	}
+	if err := s.ready(ctx, &m); err != nil {
+		return nil, err
+	}
+	results, err := s.SendTest(ctx, &m, to)
+	if err != nil {
+		return nil, err
+	}
+	out := testView{Results: []testResult{}}
+	for _, r := range results {
+		out.Results = append(out.Results, testResult{To: r.To, Result: string(r.Result), Reason: string(r.Reason), Code: r.Code, Text: r.Text})
+	}
+	return commit(ctx, c, func(tx fanfare.ControlTx) (*reply[testView], error) {
+		return ok(out), c.audit(tx, "message.test", in.ID, itoa(len(to)))
+	})
+}
+
+func (s *Server) countAudience(ctx context.Context, _ *call, in *countIn) (*reply[countView], error) {
+	m := fanfare.Message{Audience: json.RawMessage(in.Body.Audience)}
+	wrong, err := s.checkAudience(ctx, &m)
+	if err != nil {
+		return nil, err
+	}
+	if len(wrong) > 0 {
+		return nil, refuse(wrong...)
+	}
+	q := CountQuery{Audience: m.Audience, Channel: fanfare.ChannelName(or(in.Body.Channel, "")), Topic: or(in.Body.Topic, generalTopic)}
+	if q.Channel == fanfare.ChannelEmail {
+		q.Dedupe = fanfare.DedupeAddress
+	}
+	n, err := s.Count(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	v := countView{Recipients: n.Recipients, Planned: n.Planned, Skipped: make(map[string]int, len(n.Skipped)), Scanned: []string{}}
+	for reason, k := range n.Skipped {
+		v.Skipped[string(reason)] = k
+	}
+	return ok(v), nil
+}
+
+// settingSwitch is the setting that lists what the kill switch paused.
+const settingSwitch = "pause_all"
+
+// pauseAll pauses everything in one transaction.
+func (s *Server) pauseAll(ctx context.Context, c *call) (*reply[switchView], error) {
+	var paused []fanfare.Message
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[switchView], error) {
+		paused = nil
+		ids, err := switched(tx)
+		if err != nil {
+			return nil, err
+		}
+		var all []fanfare.Message
+		if err := unfinished(tx, func(m *fanfare.Message) error { all = append(all, *m); return nil }); err != nil {
+			return nil, err
+		}
+		v := switchView{Messages: []string{}}
+		for _, m := range all {
+			next, verdict, err := fanfare.TransitionIn(tx, m, fanfare.EventPause, nil)
+			if errors.Is(err, fanfare.ErrState) || err == nil && verdict == fanfare.Same {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			paused = append(paused, next)
+			v.Messages = append(v.Messages, string(next.ID))
+		}
+		for _, id := range v.Messages {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+		if err := keepSwitched(tx, ids); err != nil {
+			return nil, err
+		}
+		return ok(v), c.audit(tx, "pause_all", "", itoa(len(v.Messages)))
+	})
+	s.movedAll(ctx, c, err, paused)
+	return out, err
+}
+
+// resumeAll resumes what pauseAll paused and nobody resumed or cancelled since.
+func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[switchView], error) {
+	var again []fanfare.Message
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[switchView], error) {
+		again = nil
+		ids, err := switched(tx)
+		if err != nil {
+			return nil, err
+		}
+		v := switchView{Messages: []string{}}
+		for _, id := range ids {
+			m, err := tx.Message(fanfare.MessageID(id))
+			if errors.Is(err, fanfare.ErrNotFound) || err == nil && m.PauseReason != fanfare.PauseOperator {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			next, verdict, err := fanfare.TransitionIn(tx, m, resumed(&m, tx.Now()), nil)
+			if errors.Is(err, fanfare.ErrState) || err == nil && verdict == fanfare.Same {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			again = append(again, next)
+			v.Messages = append(v.Messages, id)
+		}
+		if err := keepSwitched(tx, nil); err != nil {
+			return nil, err
+		}
+		return ok(v), c.audit(tx, "resume_all", "", itoa(len(v.Messages)))
+	})
+	s.movedAll(ctx, c, err, again)
+	return out, err
+}
+
+func (s *Server) movedAll(ctx context.Context, c *call, err error, all []fanfare.Message) {
+	if err != nil {
+		return
+	}
+	for _, m := range all {
+		s.moved(ctx, c, m)
+	}
+}
+
+func switched(v fanfare.ControlView) (ids []string, err error) {
+	raw, err := v.Setting(settingSwitch)
+	if errors.Is(err, fanfare.ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	err = json.Unmarshal(raw, &ids)
+	return ids, err
+}
+
+func keepSwitched(tx fanfare.ControlTx, ids []string) error {
+	raw, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	return tx.PutSetting(settingSwitch, raw)
+}

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxBody bounds a JSON body.
+const maxBody = 16 << 20
+
+// readJSON takes the whole body in, so that what is no JSON is refused before anything looks at it. An empty one stays empty.
+func readJSON(c *call, r *http.Request, sum hash.Hash) error {
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	var most *http.MaxBytesError
+	switch {
+	case errors.As(err, &most):
+		return problem(http.StatusRequestEntityTooLarge, "too_large", "A JSON body may have 16 MB; send less at once. Recipients by the million go through POST /v1/imports.")
+	case err != nil:
+		p := problem(http.StatusBadRequest, "broken_body", "The body broke off; send it again.")
+		p.cause = err
+		return p
+	}
+	_, _ = sum.Write(b)
+	if b = bytes.TrimSpace(b); len(b) > 0 {
+		if err := checkJSON(r, b); err != nil {
+			return err
+		}
+		r.Header.Set("Content-Type", "application/json")
+	}
+	c.raw = b
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	return nil
+}
+
+func checkJSON(r *http.Request, b []byte) error {
+	if kind := r.Header.Get("Content-Type"); kind != "" {
+		media, _, err := mime.ParseMediaType(kind)
+		if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) {
+			return problem(http.StatusUnsupportedMediaType, "media_type", "The body has to be JSON, said by Content-Type: application/json.")
+		}
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return problem(http.StatusUnsupportedMediaType, "encoding", "A JSON body comes as it is, without Content-Encoding.")
+	}
+	var raw json.RawMessage
+	switch err := json.Unmarshal(b, &raw); {
+	case err != nil:
+		return problem(http.StatusBadRequest, "not_json", "The body is no JSON: %v. Mend it there.", err)
+	case !utf8.Valid(b):
+		return problem(http.StatusBadRequest, "not_json", "The body is not valid UTF-8; encode it as UTF-8.")
+	case bytes.Contains(b, []byte(`\u0000`)) && holdsNUL(b):
+		return problem(http.StatusUnprocessableEntity, "nul", "A text holds the character NUL, which cannot be kept; remove it.")
+	}
+	return nil
+}
+
+func holdsNUL(b []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return false
+		}
+		if s, ok := t.(string); ok && strings.IndexByte(s, 0) >= 0 {
+			return true
+		}
+	}
+}

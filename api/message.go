@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"fanfare"
+)
+
+// messageView is a message as the API shows it.
+type messageView struct {
+	ID          string          `json:"id"`
+	Name        string          `json:"name"`
+	Channel     string          `json:"channel"`
+	Status      int             `json:"status" enum:"0,1,2,3" doc:"0 not started, 1 sending, 2 paused, 3 done."`
+	Phase       string          `json:"phase" enum:"draft,scheduled,preparing,sending,pausing,cancelling,paused,completed,cancelled,expired"`
+	PauseReason *string         `json:"pause_reason"`
+	Outcome     *string         `json:"outcome"`
+	Generation  int64           `json:"generation"`
+	Revision    int64           `json:"revision" doc:"Rises with each change of content."`
+	Audience    anyJSON         `json:"audience"`
+	Content     fanfare.Content `json:"content"`
+	Provider    *string         `json:"provider"`
+	Topic       string          `json:"topic"`
+	Essential   bool            `json:"essential"`
+	SendAt      *time.Time      `json:"send_at"`
+	Rate        *float64        `json:"rate"`
+	Priority    string          `json:"priority"`
+	Uncertain   string          `json:"uncertain"`
+	StartGrace  int64           `json:"start_grace" doc:"Seconds."`
+	NotAfter    *time.Time      `json:"not_after"`
+	Dedupe      string          `json:"dedupe"`
+	Data        anyJSON         `json:"data"`
+	Metadata    anyJSON         `json:"metadata"`
+	Tags        []string        `json:"tags" nullable:"false"`
+	Test        bool            `json:"test" doc:"Made with a test key: nothing leaves."`
+	CreatedAt   time.Time       `json:"created_at"`
+	UpdatedAt   time.Time       `json:"updated_at"`
+	StartedAt   *time.Time      `json:"started_at"`
+	FinishedAt  *time.Time      `json:"finished_at"`
+	Waiting     *waitingView    `json:"waiting"`
+}
+
+// waitingView says why a message that is sending does not move.
+type waitingView struct {
+	Reason    string     `json:"reason" enum:"provider_down,rate,shard,journal,backoff"`
+	Provider  string     `json:"provider"`
+	Detail    string     `json:"detail"`
+	Since     time.Time  `json:"since"`
+	NextTryAt *time.Time `json:"next_try_at"`
+}
+
+// anyJSON is JSON of any kind, kept as it is.
+type anyJSON json.RawMessage
+
+// Schema implements huma.SchemaProvider.
+func (anyJSON) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
+
+// MarshalJSON gives the JSON, null where there is none.
+func (a anyJSON) MarshalJSON() ([]byte, error) {
+	if len(a) == 0 {
+		return []byte("null"), nil
+	}
+	return a, nil
+}
+
+// UnmarshalJSON keeps a copy.
+func (a *anyJSON) UnmarshalJSON(b []byte) error {
+	*a = append((*a)[:0], b...)
+	return nil
+}
+
+func (s *Server) view(m *fanfare.Message, waiting *fanfare.WaitingFor) messageView {
+	v := messageView{ID: string(m.ID), Name: m.Name, Channel: string(m.Channel), Status: int(m.Phase.Status()), Phase: string(m.Phase), PauseReason: text(string(m.PauseReason)),
+		Outcome: text(string(m.Outcome)), Generation: int64(m.Generation), Revision: int64(m.Revision), Audience: anyJSON(m.Audience), Content: m.Content,
+		Provider: text(m.Provider), Topic: m.Topic, Essential: m.Essential, SendAt: moment(m.SendAt), Priority: string(m.Priority), Uncertain: string(m.Uncertain),
+		StartGrace: int64(m.StartGrace / time.Second), NotAfter: moment(m.NotAfter), Dedupe: string(m.Dedupe), Data: anyJSON(m.Data), Metadata: anyJSON(m.Metadata), Tags: m.Tags,
+		Test: m.Test, CreatedAt: m.CreatedAt, UpdatedAt: m.UpdatedAt, StartedAt: moment(m.StartedAt), FinishedAt: moment(m.FinishedAt)}
+	if m.Rate > 0 {
+		v.Rate = &m.Rate
+	}
+	if v.Tags == nil {
+		v.Tags = []string{}
+	}
+	if waiting != nil && m.Phase == fanfare.PhaseSending {
+		v.Waiting = &waitingView{Reason: string(waiting.Reason), Provider: waiting.Provider, Detail: waiting.Detail, Since: waiting.Since, NextTryAt: moment(waiting.NextTryAt)}
+	}
+	return v
+}
+
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// nodeTime is how long the report of a node counts.
+const nodeTime = 5 * time.Second
+
+// waiting gives why messages wait, as the nodes say; of several nodes the one that waits longest speaks.
+func waiting(v fanfare.ControlView) (map[fanfare.MessageNum]fanfare.WaitingFor, error) {
+	nodes, err := v.Nodes()
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[fanfare.MessageNum]fanfare.WaitingFor)
+	for _, n := range nodes {
+		if v.Now().Sub(n.SeenAt) > nodeTime {
+			continue
+		}
+		for m, w := range n.Waiting {
+			if before, there := found[m]; !there || w.Since.Before(before.Since) {
+				found[m] = w
+			}
+		}
+	}
+	return found, nil
+}
+
+// read reads a message, and why it waits if it does.
+func (s *Server) read(ctx context.Context, id string) (m fanfare.Message, w *fanfare.WaitingFor, err error) {
+	err = s.Store.View(ctx, func(v fanfare.ControlView) error {
+		m, w, err = readIn(v, id)
+		return err
+	})
+	return m, w, err
+}
+
+func readIn(v fanfare.ControlView, id string) (fanfare.Message, *fanfare.WaitingFor, error) {
+	m, err := v.Message(fanfare.MessageID(id))
+	if err != nil {
+		return m, nil, missing(err, "message", id)
+	}
+	if m.Phase != fanfare.PhaseSending {
+		return m, nil, nil
+	}
+	all, err := waiting(v)
+	if w, there := all[m.Num]; there {
+		return m, &w, err
+	}
+	return m, nil, err
+}

@@ -1,0 +1,346 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanfare"
+)
+
+// providerView is a provider as the API shows it: without secrets.
+type providerView struct {
+	Name        string    `json:"name"`
+	Channel     string    `json:"channel"`
+	URL         string    `json:"url" doc:"Without its password."`
+	HasPassword bool      `json:"has_password"`
+	From        string    `json:"from"`
+	Connections int       `json:"connections" doc:"Of each worker node."`
+	Chunk       int       `json:"chunk"`
+	Rate        *float64  `json:"rate_per_second"`
+	Timeout     string    `json:"timeout"`
+	Retry       retryView `json:"retry"`
+	OnlyTo      []string  `json:"only_to" nullable:"false"`
+	Default     bool      `json:"default"`
+	Fixed       bool      `json:"fixed" doc:"It stands in the configuration file and is changed there."`
+}
+
+type retryView struct {
+	Attempts int    `json:"attempts"`
+	First    string `json:"first"`
+	Most     string `json:"most"`
+}
+
+type providerBody struct {
+	Channel     string    `json:"channel" enum:"email,null"`
+	URL         string    `json:"url" maxLength:"2000" doc:"smtp://user:password@host:port, smtps://…, sandbox:?fail=1%, null:. Left without its password, the one that is kept stays."`
+	Password    string    `json:"password,omitempty" maxLength:"1000" doc:"Instead of in the url."`
+	From        string    `json:"from,omitempty" maxLength:"1000"`
+	Connections int       `json:"connections,omitempty" minimum:"0" maximum:"1000"`
+	Chunk       int       `json:"chunk,omitempty" minimum:"0" maximum:"500"`
+	Rate        *float64  `json:"rate_per_second,omitempty" nullable:"true" minimum:"0" maximum:"10000000" doc:"0 or null: as fast as it takes."`
+	Timeout     string    `json:"timeout,omitempty" doc:"Such as 60s."`
+	Retry       *newRetry `json:"retry,omitempty"`
+	OnlyTo      []string  `json:"only_to,omitempty" maxItems:"100" doc:"Patterns such as *@example.com; others are skipped as filtered."`
+	Default     bool      `json:"default,omitempty"`
+}
+
+type newRetry struct {
+	Attempts int    `json:"attempts,omitempty" minimum:"0" maximum:"100"`
+	First    string `json:"first,omitempty" doc:"Such as 5s."`
+	Most     string `json:"most,omitempty" doc:"Such as 1h."`
+}
+
+// ProviderPath names a provider.
+type ProviderPath struct {
+	Name string `path:"name"`
+}
+
+type providerIn struct {
+	ProviderPath
+	Body providerBody
+}
+
+type providerRateIn struct {
+	ProviderPath
+	Body struct {
+		PerSecond *float64 `json:"per_second" nullable:"true" minimum:"0" maximum:"10000000"`
+	}
+}
+
+type tryView struct {
+	OK     bool   `json:"ok"`
+	Step   string `json:"step" doc:"Where it failed: connect, greeting, starttls, auth, …"`
+	Detail string `json:"detail"`
+}
+
+func (s *Server) providerRoutes() {
+	const at = "/v1/providers/{name}"
+	route(s, operation{method: http.MethodGet, path: "/v1/providers", id: "list-providers", tag: "providers", scope: scopeMessagesRead, summary: "List providers"}, s.listProviders)
+	route(s, operation{method: http.MethodGet, path: at, id: "get-provider", tag: "providers", scope: scopeMessagesRead, summary: "Read a provider"},
+		func(ctx context.Context, _ *call, in *ProviderPath) (*reply[providerView], error) {
+			p, err := s.provider(ctx, in.Name)
+			return ok(s.viewProvider(p)), err
+		})
+	route(s, operation{method: http.MethodPut, path: at, id: "put-provider", tag: "providers", scope: scopeProvidersWrite, also: http.StatusCreated, summary: "Create or replace a provider",
+		doc: "Secrets are sealed and never read back. One that stands in the configuration file answers 409."}, s.putProvider)
+	routeNone(s, operation{method: http.MethodDelete, path: at, id: "delete-provider", tag: "providers", scope: scopeProvidersWrite, summary: "Delete a provider"}, s.deleteProvider)
+	route(s, operation{method: http.MethodPost, path: at + "/test", id: "test-provider", tag: "providers", scope: scopeProvidersWrite, summary: "Connect and sign in, without sending"}, s.tryProvider)
+	route(s, operation{method: http.MethodPost, path: at + "/rate", id: "rate-provider", tag: "providers", scope: scopeProvidersWrite, keyed: true, summary: "Change a provider's rate, also while sending"}, s.rateProvider)
+}
+
+func (s *Server) viewProvider(p fanfare.Provider) providerView {
+	v := providerView{Name: p.Name, Channel: string(p.Channel), From: p.From, Connections: p.Connections, Chunk: p.Chunk, Timeout: p.Timeout.String(),
+		Retry: retryView{p.Retry.Attempts, p.Retry.First.String(), p.Retry.Most.String()}, OnlyTo: append([]string{}, p.OnlyTo...), Default: p.Default}
+	v.URL, v.HasPassword = withoutPassword(p.URL)
+	if p.Rate > 0 {
+		v.Rate = &p.Rate
+	}
+	if p.Name != "" {
+		v.Fixed = s.Providers.Fixed(p.Name)
+	}
+	return v
+}
+
+// withoutPassword takes the secret out of a URL. One that cannot be read is not shown at all.
+func withoutPassword(raw string) (shown string, had bool) {
+	if !strings.Contains(raw, "@") {
+		return raw, false
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", true
+	}
+	if u.User != nil {
+		_, had = u.User.Password()
+		u.User = url.User(u.User.Username())
+	}
+	return u.String(), had
+}
+
+// provider finds one, with its secrets.
+func (s *Server) provider(ctx context.Context, name string) (fanfare.Provider, error) {
+	all, err := s.Providers.All(ctx)
+	for _, p := range all {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	if err != nil {
+		return fanfare.Provider{}, err
+	}
+	return fanfare.Provider{}, notFound("provider", name)
+}
+
+func (s *Server) listProviders(ctx context.Context, _ *call, in *Page) (*reply[list[providerView]], error) {
+	all, err := s.Providers.All(ctx)
+	if err != nil && len(all) == 0 {
+		return nil, err
+	}
+	views := make([]providerView, 0, len(all))
+	next := ""
+	for _, p := range all { // by name, which is the cursor
+		if in.Cursor != "" && p.Name <= in.Cursor {
+			continue
+		}
+		if len(views) == in.Limit {
+			next = views[len(views)-1].Name
+			break
+		}
+		views = append(views, s.viewProvider(p))
+	}
+	return ok(listOf(views, next)), nil
+}
+
+func (s *Server) changeable(name string) error {
+	if s.Providers.Fixed(name) {
+		return conflict("provider_fixed", "Provider %q stands in the configuration file; change it there and restart.", name)
+	}
+	if _, reserved := IsTestProvider(name); reserved {
+		return invalid("#", "invalid", "names that begin with %s are for the sandbox of test keys; choose another", testPrefix)
+	}
+	return checkName("#", name)
+}
+
+func (s *Server) putProvider(ctx context.Context, c *call, in *providerIn) (*reply[providerView], error) {
+	if err := s.changeable(in.Name); err != nil {
+		return nil, err
+	}
+	old, err := s.provider(ctx, in.Name)
+	there := err == nil
+	if err != nil && asProblemStatus(err) != http.StatusNotFound {
+		s.Log.Warn("a provider that cannot be opened is replaced", "request", c.request, "error", err)
+	}
+	p, err := in.Body.provider(in.Name, old)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Providers.Check(p); err != nil {
+		return nil, invalid("#"+blame(err), "invalid", "%v", err)
+	}
+	if there && old.Channel != p.Channel {
+		if err := s.unused(ctx, in.Name); err != nil {
+			return nil, err
+		}
+	}
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[providerView], error) {
+		if err := s.Providers.Put(tx, p); err != nil {
+			return nil, err
+		}
+		r := ok(s.viewProvider(p))
+		if !there {
+			r.Status, r.Location = http.StatusCreated, "/v1/providers/"+url.PathEscape(in.Name)
+		}
+		return r, c.audit(tx, "provider.put", in.Name, in.Body.Channel)
+	})
+	if err == nil {
+		s.Reload()
+	}
+	return out, err
+}
+
+// blame finds the field that a provider's error begins with, as in "provider mail: url: …"; empty: none.
+func blame(err error) string {
+	for _, field := range []string{"url", "from", "only_to", "timeout"} {
+		if strings.Contains(err.Error(), ": "+field+" ") || strings.Contains(err.Error(), ": "+field+":") {
+			return "/" + field
+		}
+	}
+	return ""
+}
+
+func (b *providerBody) provider(name string, old fanfare.Provider) (fanfare.Provider, error) {
+	p := fanfare.Provider{Name: name, Channel: fanfare.ChannelName(b.Channel), From: b.From, Connections: b.Connections, Chunk: b.Chunk, Rate: or(b.Rate, 0),
+		OnlyTo: b.OnlyTo, Default: b.Default, Retry: fanfare.DefaultRetry()}
+	var wrong []FieldDetail
+	duration := func(to *time.Duration, at, text string) {
+		if text == "" {
+			return
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < 0 {
+			wrong = append(wrong, FieldDetail{Pointer: at, Code: "invalid", Detail: "must be a duration, such as 60s, 5m or 1h"})
+			return
+		}
+		*to = d
+	}
+	duration(&p.Timeout, "#/timeout", b.Timeout)
+	if b.Retry != nil {
+		if b.Retry.Attempts > 0 {
+			p.Retry.Attempts = b.Retry.Attempts
+		}
+		duration(&p.Retry.First, "#/retry/first", b.Retry.First)
+		duration(&p.Retry.Most, "#/retry/most", b.Retry.Most)
+	}
+	var err error
+	if p.URL, err = withPassword(b.URL, b.Password, old.URL); err != nil {
+		wrong = append(wrong, fieldsOf(err)...)
+	}
+	if len(wrong) > 0 {
+		return p, refuse(wrong...)
+	}
+	return p, nil
+}
+
+// withPassword puts a password that comes apart, or the one that was kept for the same user and host, into a URL.
+func withPassword(raw, password, old string) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		if password != "" {
+			return "", invalid("#/password", "invalid", "the url names no user; write it like smtp://user@host:port")
+		}
+		return raw, nil
+	}
+	if _, there := u.User.Password(); there {
+		if password != "" {
+			return "", invalid("#/password", "several", "the url holds a password, too; leave one of them out")
+		}
+		return raw, nil
+	}
+	if password == "" {
+		was, err := url.Parse(old)
+		if err != nil || was.User == nil || was.User.Username() != u.User.Username() || was.Host != u.Host {
+			return raw, nil
+		}
+		password, _ = was.User.Password()
+	}
+	u.User = url.UserPassword(u.User.Username(), password)
+	return u.String(), nil
+}
+
+// unused refuses while a message that is not finished goes by the provider.
+func (s *Server) unused(ctx context.Context, name string) error {
+	return s.Store.View(ctx, func(v fanfare.ControlView) error {
+		return unfinished(v, func(m *fanfare.Message) error {
+			if m.Provider == name {
+				return conflict("in_use", "Message %s (%s) goes by this provider; give it another one, or cancel it.", m.ID, m.Phase)
+			}
+			return nil
+		})
+	})
+}
+
+func (s *Server) deleteProvider(ctx context.Context, c *call, in *ProviderPath) error {
+	if err := s.changeable(in.Name); err != nil {
+		return err
+	}
+	if err := s.unused(ctx, in.Name); err != nil {
+		return err
+	}
+	err := s.Store.Update(ctx, func(tx fanfare.ControlTx) error {
+		if err := tx.DeleteProvider(in.Name); err != nil {
+			return missing(err, "provider", in.Name)
+		}
+		return c.audit(tx, "provider.delete", in.Name, "")
+	})
+	if err == nil {
+		s.Reload()
+	}
+	return err
+}
+
+// tryTime is how long a provider may take to let somebody in.
+const tryTime = 30 * time.Second
+
+func (s *Server) tryProvider(ctx context.Context, _ *call, in *ProviderPath) (*reply[tryView], error) {
+	p, err := s.provider(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(ctx, tryTime)
+	defer stop()
+	err = s.Providers.Try(ctx, p)
+	var failed *fanfare.SendError
+	switch {
+	case errors.As(err, &failed):
+		return ok(tryView{Step: failed.Step, Detail: fanfare.CleanText(failed.Error())}), nil
+	case err != nil:
+		return nil, err
+	}
+	return ok(tryView{OK: true}), nil
+}
+
+func (s *Server) rateProvider(ctx context.Context, c *call, in *providerRateIn) (*reply[providerView], error) {
+	if err := s.changeable(in.Name); err != nil {
+		return nil, err
+	}
+	p, err := s.provider(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	p.Rate = or(in.Body.PerSecond, 0)
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[providerView], error) {
+		if err := s.Providers.Put(tx, p); err != nil {
+			return nil, err
+		}
+		return ok(s.viewProvider(p)), c.audit(tx, "provider.rate", in.Name, strconv.FormatFloat(p.Rate, 'g', -1, 64))
+	})
+	if err == nil {
+		s.Reload()
+	}
+	return out, err
+}

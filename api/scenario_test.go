@@ -1,0 +1,404 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// step is one line of a scenario: what is asked, what comes back. {m} in a path or body is the id of the message made last.
+type step struct {
+	call   string // METHOD PATH
+	body   string
+	status int
+	has    string // parts that must be in the answer, split at " ~ "
+	not    string // likewise, that must not
+	header map[string]string
+	key    string
+}
+
+func play(t *testing.T, w *world, steps []step) {
+	t.Helper()
+	id := ""
+	for _, s := range steps {
+		method, path, _ := strings.Cut(strings.ReplaceAll(s.call, "{m}", id), " ")
+		a := w.do(t, request{method: method, path: path, body: strings.ReplaceAll(s.body, "{m}", id), header: s.header, key: s.key})
+		if a.StatusCode != s.status {
+			t.Errorf("%s %s: %d, want %d: %s", s.call, s.body, a.StatusCode, s.status, a.body)
+			continue
+		}
+		if a.StatusCode >= 400 && !strings.HasPrefix(a.Header.Get("Content-Type"), "application/problem+json") {
+			t.Errorf("%s: a %d of type %q", s.call, a.StatusCode, a.Header.Get("Content-Type"))
+		}
+		for part := range strings.SplitSeq(s.has, " ~ ") {
+			if !strings.Contains(a.body, part) {
+				t.Errorf("%s %s: lacks %q: %s", s.call, s.body, part, a.body)
+			}
+		}
+		for part := range strings.SplitSeq(s.not, " ~ ") {
+			if part != "" && strings.Contains(a.body, part) {
+				t.Errorf("%s %s: holds %q: %s", s.call, s.body, part, a.body)
+			}
+		}
+		if at := a.Header.Get("Location"); strings.HasPrefix(at, "/v1/messages/") {
+			id = strings.TrimPrefix(at, "/v1/messages/")
+		}
+	}
+}
+
+func TestRecipients(t *testing.T) {
+	play(t, newWorld(t), []step{
+		{call: "PUT /v1/recipients/u1", body: `{"email":"a@example.com","attributes":{"city":"上海","n":1.5,"ok":true,"tags":["a","b"]}}`, status: 201, has: `"city":"上海" ~ "tags":["a","b"]`},
+		{call: "PUT /v1/recipients/u1", body: `{"email":"a@example.com","phone":"1"}`, status: 200, has: `"attributes":{} ~ "phone":"1"`},
+		{call: "PATCH /v1/recipients/u1", body: `{"attributes":{"a":1,"b":2},"locale":"de"}`, status: 200, has: `"a":1 ~ "locale":"de" ~ "phone":"1"`},
+		{call: "PATCH /v1/recipients/u1", body: `{"attributes":{"a":null},"phone":null}`, status: 200, has: `"b":2 ~ "phone":""`, not: `"a":1`},
+		{call: "PATCH /v1/recipients/u1", body: `{"attributes":null}`, status: 200, has: `"attributes":{} ~ "locale":"de"`},
+		{call: "PATCH /v1/recipients/nobody", body: `{"phone":"1"}`, status: 404, has: `"code":"not_found"`},
+		{call: "GET /v1/recipients/u1", status: 200, has: `"external_id":"u1"`},
+		{call: "GET /v1/recipients/nobody", status: 404, has: `"code":"not_found"`},
+		{call: "PUT /v1/recipients/a%2Fb%20%E4%BC%9F", body: `{}`, status: 201, has: `"external_id":"a/b 伟"`},
+		{call: "GET /v1/recipients/a%2Fb%20%E4%BC%9F", status: 200, has: `"a/b 伟"`},
+		{call: "PUT /v1/recipients/u2", body: `{"email":"no address"}`, status: 201, has: `"email":"no address"`},
+		{call: "PUT /v1/recipients/u3", body: `{"time_zone":"Mars/Olympus"}`, status: 422, has: `"pointer":"#/time_zone" ~ Asia/Shanghai`},
+		{call: "PUT /v1/recipients/u3", body: `{"attributes":{"x.y":{"a":1}}}`, status: 422, has: `"pointer":"#/attributes/x.y"`},
+		{call: "PUT /v1/recipients/u3", body: `{"attributes":{"x":[1,2]}}`, status: 422, has: `"pointer":"#/attributes/x"`},
+		{call: "PUT /v1/recipients/u3", body: `{"mail":"a@b.c"}`, status: 422, has: `"pointer":"#/mail","code":"unknown_field"`},
+		{call: "PUT /v1/recipients/u3", body: `{"email":7}`, status: 422, has: `"pointer":"#/email","code":"wrong_type"`},
+		{call: "PUT /v1/recipients/" + strings.Repeat("x", 256), body: `{}`, status: 422, has: `"pointer":"#/external_id","code":"too_long"`},
+		{call: "PUT /v1/recipients/u3", body: `{"locale":"a\u0000b"}`, status: 422, has: `"code":"nul"`},
+		{call: "GET /v1/recipients?query=u", status: 200, has: `"u1" ~ "u2" ~ "next_cursor":null`, not: `a/b`},
+		{call: "GET /v1/recipients?limit=0", status: 422, has: `"parameter":"limit"`},
+		{call: "GET /v1/recipients?limit=1001", status: 422, has: `"parameter":"limit"`},
+		{call: "GET /v1/recipients?cursor=wrong", status: 400, has: `"code":"bad_cursor"`},
+		{call: "GET /v1/recipients?list=none", status: 404, has: `"code":"not_found"`},
+		{call: "GET /v1/recipients?colour=red", status: 422, has: `"parameter":"colour","code":"unknown_parameter"`},
+		{call: "DELETE /v1/recipients/u1", status: 405, has: `"code":"method" ~ PATCH`},
+	})
+}
+
+func TestLists(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	play(t, w, []step{
+		{call: "POST /v1/lists", body: `{"name":"客户"}`, status: 201, has: `"recipients":0`},
+		{call: "POST /v1/lists", body: `{"name":"客户"}`, status: 409, has: `"code":"exists"`},
+		{call: "POST /v1/lists", body: `{"name":""}`, status: 422, has: `"pointer":"#/name"`},
+		{call: "POST /v1/lists", body: `{}`, status: 422, has: `"pointer":"#/name","code":"required"`},
+		{call: "POST /v1/lists", status: 400, has: `"code":"no_body"`},
+		{call: "GET /v1/lists/vip", status: 200, has: `"recipients":5`},
+		{call: "GET /v1/lists/nope", status: 404},
+		{call: "POST /v1/lists/vip/members", body: `{"add":["ada","ghost"],"remove":["bob"]}`, status: 200, has: `"added":0,"removed":1,"unknown":["ghost"]`},
+		{call: "GET /v1/lists/vip/members", status: 200, has: `"ada" ~ "eve" ~ "next_cursor":null`, not: `"bob"`},
+		{call: "GET /v1/lists/vip/members?limit=2", status: 200, has: `"next_cursor":"`},
+		{call: "GET /v1/recipients?list=vip&query=ada", status: 200, has: `"ada"`, not: `"eve"`},
+		{call: "GET /v1/lists", status: 200, has: `"客户" ~ "vip"`},
+		{call: "GET /v1/lists?cursor=x", status: 400, has: `"code":"bad_cursor"`},
+		{call: "POST /v1/messages", body: `{"channel":"null","audience":{"list":"vip"},"send_at":"2999-01-01T00:00:00Z"}`, status: 201},
+		{call: "DELETE /v1/lists/vip", status: 409, has: `"code":"in_use"`},
+		{call: "POST /v1/messages/{m}/cancel", status: 200, has: `"phase":"cancelled"`},
+		{call: "DELETE /v1/lists/vip", status: 204},
+		{call: "GET /v1/lists/vip", status: 404},
+	})
+}
+
+func TestImports(t *testing.T) {
+	csv := map[string]string{"Content-Type": "text/csv; charset=utf-8"}
+	play(t, newWorld(t), []step{
+		{call: "POST /v1/imports?list=vip", body: "external_id\nu1\n", header: csv, status: 202, has: `"state":"queued" ~ "list":"vip" ~ "id":"imp_1"`},
+		{call: "POST /v1/imports", body: "{}", status: 415, has: `"code":"media_type" ~ text/csv`},
+		{call: "POST /v1/imports", body: "x", header: map[string]string{"Content-Type": "text/csv", "Content-Encoding": "br"}, status: 415, has: `"code":"encoding"`},
+		{call: "POST /v1/imports", header: csv, status: 422, has: `the file is empty`},
+		{call: "POST /v1/imports?mode=both", body: "x", header: csv, status: 422, has: `"parameter":"mode"`},
+		{call: "POST /v1/imports?members=replace", body: "x", header: csv, status: 422, has: `"parameter":"members" ~ list=NAME`},
+		{call: "POST /v1/imports?map=a", body: "x", header: csv, status: 422, has: `"parameter":"map"`},
+		{call: "POST /v1/imports?map=%E7%94%A8%E6%88%B7:external_id", body: "用户\nu1\n", header: csv, status: 202, has: `"imp_2"`},
+		{call: "GET /v1/imports", status: 200, has: `"imp_1" ~ "imp_2"`},
+		{call: "GET /v1/imports?cursor=imp_9", status: 400},
+		{call: "GET /v1/imports/imp_1", status: 200, has: `"rows":2`},
+		{call: "GET /v1/imports/imp_9", status: 404},
+		{call: "GET /v1/imports/imp_1/errors", status: 200, has: "line,reason"},
+		{call: "GET /v1/imports/imp_2/errors", status: 200, has: "7,wrong"},
+		{call: "GET /v1/imports/imp_9/errors", status: 404},
+		{call: "POST /v1/imports/imp_1/confirm", status: 409, has: `"code":"state" ~ only a held one`},
+		{call: "POST /v1/imports/imp_1/cancel", status: 200, has: `"state":"cancelled"`},
+		{call: "POST /v1/imports/imp_9/cancel", status: 404},
+	})
+}
+
+func TestMessagesAreChecked(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	mail := func(more string) string {
+		return `{"channel":"email","audience":{"list":"vip"},"content":{"subject":"Hello","text":"Hi {{ city }}"}` + more + `}`
+	}
+	play(t, w, []step{
+		{call: "POST /v1/messages", body: mail(`,"name":"n","tags":["a"],"data":{"x":9007199254740993},"rate":5`), status: 201,
+			has: `"phase":"draft" ~ "status":0 ~ "topic":"general" ~ "dedupe":"address" ~ "start_grace":3600 ~ "uncertain":"resend" ~ 9007199254740993 ~ "rate":5 ~ "audience":{"list":"vip"}`},
+		{call: "POST /v1/messages", body: mail(`,"topic":null,"provider":null,"trigger":null,"rate":null,"send_at":null,"not_after":null,"metadata":null,"tags":null,"dedupe":null,"start_grace":null`), status: 201, has: `"draft"`},
+		{call: "POST /v1/messages", body: `{"channel":"fax","audience":{"all":true}}`, status: 422, has: `"pointer":"#/channel","code":"unknown_value" ~ email`},
+		{call: "POST /v1/messages", body: `{}`, status: 422, has: `#/channel ~ #/audience ~ required`},
+		{call: "POST /v1/messages", body: `[]`, status: 422, has: `"code":"wrong_type"`},
+		{call: "POST /v1/messages", body: `{"channel":`, status: 400, has: `"code":"not_json"`},
+		{call: "POST /v1/messages", body: "{\"channel\":\"\xff\"}", status: 400, has: `"code":"not_json" ~ UTF-8`},
+		{call: "POST /v1/messages", body: mail(``), header: map[string]string{"Content-Type": "text/plain"}, status: 415, has: `"code":"media_type"`},
+		{call: "POST /v1/messages", body: mail(`,"colour":"red"`), status: 422, has: `"pointer":"#/colour","code":"unknown_field"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"every":[{"list":"nope"},{"not":{"recipients":["ghost","ada"]}}]},"content":{"subject":"x","text":"y"}}`, status: 422,
+			has: `"pointer":"#/audience/every/0/list","code":"unknown_list" ~ "pointer":"#/audience/every/1/not/recipients/0","code":"unknown_recipient"`, not: "recipients/1"},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"recipients":["ghost"],"unknown":"skip"},"content":{"subject":"x","text":"y"}}`, status: 201},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"every":[]},"content":{"subject":"x","text":"y"}}`, status: 422, has: `"pointer":"#/audience/every"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"segment":"s"},"content":{"subject":"x","text":"y"}}`, status: 422, has: `"code":"not_supported"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"{{ x","text":"y"}}`, status: 422, has: `"pointer":"#/content/subject"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y","locales":{"de":{"subject":"x","html":"{% if %}"}}}}`, status: 422, has: `"pointer":"#/content/locales/de/html"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y","headers":{"X-A.b":"{{"}}}`, status: 422, has: `"pointer":"#/content/headers/X-A.b"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"text":"y"}}`, status: 422, has: `"pointer":"#/content/subject"`},
+		{call: "POST /v1/messages", body: mail(`,"data":[1]`), status: 422, has: `"pointer":"#/data"`},
+		{call: "POST /v1/messages", body: mail(`,"rate":0`), status: 422, has: `"pointer":"#/rate"`},
+		{call: "POST /v1/messages", body: mail(`,"priority":"urgent"`), status: 422, has: `"pointer":"#/priority"`},
+		{call: "POST /v1/messages", body: mail(`,"provider":"nope"`), status: 422, has: `"pointer":"#/provider" ~ mail`},
+		{call: "POST /v1/messages", body: mail(`,"trigger":{"event":"x"}`), status: 422, has: `"pointer":"#/trigger","code":"not_built"`},
+		{call: "POST /v1/messages", body: mail(`,"start":true,"send_at":"2999-01-01T00:00:00Z"`), status: 422, has: `"code":"several"`},
+		{call: "POST /v1/messages", body: mail(`,"send_at":"2001-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/send_at","code":"past"`},
+		{call: "POST /v1/messages", body: mail(`,"send_at":"tomorrow"`), status: 422, has: `"pointer":"#/send_at" ~ RFC 3339`},
+		{call: "POST /v1/messages", body: mail(`,"not_after":"2001-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/not_after"`},
+		{call: "POST /v1/messages", body: mail(`,"name":"a\nb"`), status: 422, has: `"pointer":"#/name"`},
+		{call: "POST /v1/messages", body: mail(`,"essential":true`), key: w.makeKey(t, "plain", "messages:write"), status: 403, has: `"code":"scope" ~ messages:essential`},
+		{call: "POST /v1/messages", body: mail(`,"start":true`), key: "fan_plain", status: 403, has: `messages:start`},
+		{call: "POST /v1/messages", body: mail(`,"send_at":"2999-01-01T00:00:00Z"`), status: 201, has: `"phase":"scheduled" ~ "provider":"mail"`},
+		{call: "POST /v1/messages", body: mail(`,"start":true`), status: 201, has: `"phase":"preparing"`},
+		{call: "GET /v1/messages/nope", status: 404, has: `"code":"not_found"`},
+		{call: "GET /v1/messages?status=7", status: 422, has: `"parameter":"status"`},
+		{call: "GET /v1/messages?cursor=x", status: 400},
+		{call: "GET /v1/messages?tag=a&status=0", status: 200, has: `"name":"n" ~ "next_cursor":null`, not: "preparing"},
+		{call: "GET /v1/messages?created_after=never", status: 422, has: `"parameter":"created_after"`},
+	})
+}
+
+func TestAMessageIsChanged(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	play(t, w, []step{
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"list":"vip"},"content":{"subject":"Hello","text":"Hi"},"data":{"a":{"b":1,"c":2}}}`, status: 201},
+		{call: "PATCH /v1/messages/{m}", body: `{"content":{"subject":"Good day"},"data":{"a":{"b":null}},"audience":{"all":true},"tags":["x"]}`, status: 200,
+			has: `"subject":"Good day" ~ "text":"Hi" ~ "revision":2 ~ "data":{"a":{"c":2}} ~ "audience":{"all":true} ~ "tags":["x"]`},
+		{call: "PATCH /v1/messages/{m}", body: `{"name":"n"}`, status: 200, has: `"revision":2 ~ "name":"n"`},
+		{call: "PATCH /v1/messages/{m}", body: `{"name":"n"}`, header: map[string]string{"If-Match": `"old"`}, status: 412, has: `"code":"revision"`},
+		{call: "PATCH /v1/messages/{m}", body: `{"content":{"subject":"{{"}}`, status: 422, has: `#/content/subject`},
+		{call: "PATCH /v1/messages/{m}", body: `{"start":true}`, status: 422, has: `#/start`},
+		{call: "PATCH /v1/messages/{m}", body: `{"send_at":"2999-01-01T00:00:00Z"}`, status: 200, has: `"phase":"scheduled"`},
+		{call: "PATCH /v1/messages/{m}", body: `{"send_at":null}`, status: 409, has: `"code":"state"`},
+		{call: "POST /v1/messages/{m}/start", body: `{"expect_recipients":7}`, status: 409, has: `"code":"audience_changed" ~ "planned":5`},
+		{call: "POST /v1/messages/{m}/start", body: `{"expect_recipients":5}`, status: 200, has: `"phase":"preparing"`},
+		{call: "POST /v1/messages/{m}/start", status: 200, has: `"phase":"preparing"`},
+		{call: "PATCH /v1/messages/{m}", body: `{"name":"x"}`, status: 409, has: `"code":"state" ~ pause it first`},
+		{call: "DELETE /v1/messages/{m}", status: 409, has: `"code":"state"`},
+		{call: "POST /v1/messages/{m}/pause", status: 200, has: `"phase":"paused" ~ "pause_reason":"operator" ~ "generation":2`},
+		{call: "POST /v1/messages/{m}/pause", status: 200, has: `"generation":2`},
+		{call: "PATCH /v1/messages/{m}", body: `{"content":{"subject":"Later"},"rate":9,"uncertain":"hold"}`, status: 200, has: `"revision":3 ~ "rate":9 ~ "hold"`},
+		{call: "PATCH /v1/messages/{m}", body: `{"audience":{"list":"vip"}}`, status: 409, has: `"pointer":"#/audience"`},
+		{call: "POST /v1/messages/{m}/resume", body: `{"scope":"failed"}`, status: 409, has: `"code":"not_built"`},
+		{call: "POST /v1/messages/{m}/resume", body: `{"again":true}`, status: 422, has: `#/again`},
+		{call: "POST /v1/messages/{m}/resume", status: 200, has: `"phase":"preparing"`},
+		{call: "POST /v1/messages/{m}/rate", body: `{"per_second":800}`, status: 200, has: `"rate":800`},
+		{call: "POST /v1/messages/{m}/rate", body: `{"per_second":null}`, status: 200, has: `"rate":null`},
+		{call: "POST /v1/messages/{m}/rate", body: `{}`, status: 422, has: `#/per_second`},
+		{call: "POST /v1/messages/{m}/rate", body: `{"per_second":-1}`, status: 422, has: `#/per_second`},
+		{call: "POST /v1/messages/{m}/cancel", status: 200, has: `"phase":"cancelled" ~ "status":3`},
+		{call: "POST /v1/messages/{m}/resume", status: 409, has: `"code":"state"`},
+		{call: "POST /v1/messages/{m}/rate", body: `{"per_second":1}`, status: 409},
+		{call: "POST /v1/messages/{m}/clone", status: 201, has: `"phase":"draft" ~ "subject":"Later" ~ "revision":1`},
+		{call: "DELETE /v1/messages/{m}", status: 204},
+		{call: "GET /v1/messages/{m}", status: 404},
+		{call: "POST /v1/messages/{m}/clone", status: 404},
+	})
+	if w.woken == 0 {
+		t.Error("nobody was woken")
+	}
+}
+
+func TestPreviewTestAndCount(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	play(t, w, []step{
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"{{ city }}","text":"{{ unsubscribe_url }} {{ name | default: 'friend' }}","html":"<b>{{ city }}</b>"}}`, status: 201},
+		{call: "POST /v1/messages/{m}/preview", body: `{"recipient":"ada"}`, status: 200, has: `"subject":"Oslo" ~ ` + publicURL + `/u/ ~ friend ~ "skipped":null`},
+		{call: "POST /v1/messages/{m}/preview", body: `{"recipient":"noaddress"}`, status: 200, has: `"skipped":{"reason":"no_address"`},
+		{call: "POST /v1/messages/{m}/preview", body: `{"recipient":"ghost"}`, status: 422, has: `"pointer":"#/recipient","code":"unknown_recipient"`},
+		{call: "POST /v1/messages/{m}/preview", body: `{}`, status: 422, has: `#/recipient`},
+		{call: "POST /v1/messages/{m}/test", body: `{"recipients":["ada"]}`, status: 200, has: `"to":"ada@example.com","result":"sent"`},
+		{call: "POST /v1/messages/{m}/test", body: `{"to":["me@example.com"],"as":"bob"}`, status: 200, has: `"to":"me@example.com"`},
+		{call: "POST /v1/messages/{m}/test", body: `{}`, status: 422, has: `#/to`},
+		{call: "POST /v1/messages/{m}/test", body: `{"recipients":["ghost"]}`, status: 422, has: `#/recipients/0`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"all":true},"channel":"email"}`, status: 200, has: `"recipients":6,"planned":5 ~ "no_address":1 ~ "scanned":[]`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"all":true}}`, status: 200, has: `"planned":6`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"not":{"list":"vip"}},"channel":null,"topic":null}`, status: 200, has: `"planned":1`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"list":"nope"}}`, status: 422, has: `"pointer":"#/audience/list"`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"list":7}}`, status: 422, has: `"pointer":"#/audience/list","code":"wrong_type"`},
+	})
+	if len(w.sent) != 2 || w.sent[1].ExternalID != "bob" {
+		t.Errorf("tests went to %+v", w.sent)
+	}
+}
+
+func TestMailNeedsAWayOut(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	play(t, w, []step{
+		{call: "POST /v1/messages", body: `{"channel":"null","audience":{"all":true},"start":true}`, status: 201, has: `"provider":null`},
+		{call: "PUT /v1/providers/second", body: `{"channel":"email","url":"smtps://u:p@mail.example.org","from":"a@b.example"}`, status: 201},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y"}}`, status: 201},
+		{call: "POST /v1/messages/{m}/start", status: 409, has: `"code":"provider_ambiguous" ~ mail, second`},
+		{call: "PATCH /v1/messages/{m}", body: `{"provider":"second"}`, status: 200},
+		{call: "POST /v1/messages/{m}/start", status: 200, has: `"provider":"second"`},
+		{call: "DELETE /v1/providers/second", status: 409, has: `"code":"in_use"`},
+		{call: "POST /v1/messages/{m}/cancel", status: 200},
+		{call: "DELETE /v1/providers/second", status: 204},
+		{call: "DELETE /v1/providers/mail", status: 204},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y"},"start":true}`, status: 409, has: `"code":"provider_missing"`},
+	})
+}
+
+func TestProviders(t *testing.T) {
+	w := newWorld(t)
+	play(t, w, []step{
+		{call: "PUT /v1/providers/mail", body: `{"channel":"email","url":"smtp://user:s3cret@mail.example.org:587","from":"a@b.example","rate_per_second":5,"timeout":"60s","retry":{"attempts":3,"first":"1s"}}`, status: 201,
+			has: `"url":"smtp://user@mail.example.org:587","has_password":true ~ "rate_per_second":5 ~ "attempts":3,"first":"1s","most":"1h0m0s" ~ "timeout":"1m0s"`, not: "s3cret"},
+		{call: "PUT /v1/providers/mail", body: `{"channel":"email","url":"smtp://user@mail.example.org:587","from":"a@b.example"}`, status: 200, has: `"has_password":true`},
+		{call: "GET /v1/providers/mail", status: 200, not: "s3cret"},
+		{call: "GET /v1/providers", status: 200, has: `"name":"mail"`, not: "s3cret"},
+		{call: "POST /v1/providers/mail/rate", body: `{"per_second":100}`, status: 200, has: `"rate_per_second":100`},
+		{call: "POST /v1/providers/mail/test", status: 200, has: `"ok":true`},
+		{call: "PUT /v1/providers/down", body: `{"channel":"email","url":"smtp://down.example.org","from":"a@b.example"}`, status: 201},
+		{call: "POST /v1/providers/down/test", status: 200, has: `"ok":false,"step":"connect"`},
+		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"http://u:hidden@x","from":"a@b.example"}`, status: 422, has: `"pointer":"#/url"`, not: "hidden"},
+		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x"}`, status: 422, has: `"pointer":"#/from"`},
+		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","timeout":"long"}`, status: 422, has: `"pointer":"#/timeout"`},
+		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","password":"p"}`, status: 422, has: `"pointer":"#/password"`},
+		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","dkim":{}}`, status: 422, has: `"pointer":"#/dkim"`},
+		{call: "PUT /v1/providers/fixed", body: `{"channel":"null","url":"null:"}`, status: 409, has: `"code":"provider_fixed"`},
+		{call: "PUT /v1/providers/test-email", body: `{"channel":"null","url":"null:"}`, status: 422},
+		{call: "DELETE /v1/providers/fixed", status: 409},
+		{call: "DELETE /v1/providers/none", status: 404},
+		{call: "POST /v1/providers/none/test", status: 404},
+	})
+	all, err := (*book)(w).All(t.Context())
+	if err != nil || len(all) == 0 {
+		t.Fatal(err)
+	}
+	if got := all[len(all)-1].URL; got != "smtp://user:s3cret@mail.example.org:587" {
+		t.Errorf("the password is gone: %s", got)
+	}
+}
+
+func TestKeysAndScopes(t *testing.T) {
+	w := newWorld(t)
+	reader := w.makeKey(t, "reader", "messages:read")
+	minter := w.makeKey(t, "minter", "keys:write", "messages:read")
+	play(t, w, []step{
+		{call: "GET /v1/me", status: 200, has: `"id":"key_all" ~ "version":"test"`},
+		{call: "GET /v1/messages", status: 200, key: reader},
+		{call: "POST /v1/messages", body: `{"channel":"null","audience":{"all":true}}`, status: 403, key: reader, has: `"code":"scope" ~ messages:write`},
+		{call: "GET /v1/messages", status: 401, key: "fan_wrong", has: `"code":"wrong_key"`},
+		{call: "GET /v1/messages", status: 401, header: map[string]string{"Authorization": ""}, has: `"code":"no_key"`},
+		{call: "GET /v1/messages", status: 401, header: map[string]string{"Authorization": "Basic eDp5"}},
+		{call: "POST /v1/keys", body: `{"name":"x","scopes":["messages:read"]}`, status: 201, key: minter, has: `"key":"fan_`},
+		{call: "POST /v1/keys", body: `{"name":"x","scopes":["messages:write"]}`, status: 403, key: minter},
+		{call: "POST /v1/keys", body: `{"name":"x","scopes":["everything"]}`, status: 422, has: `#/scopes/0`},
+		{call: "POST /v1/keys", body: `{"name":"x","scopes":[]}`, status: 422, has: `#/scopes`},
+		{call: "POST /v1/keys", body: `{"name":"t","scopes":["messages:read"],"test":true}`, status: 201, has: `"key":"fan_test_ ~ "test":true`},
+		{call: "GET /v1/keys", status: 200, has: `"name":"x" ~ "name":"t"`, not: `"key":`},
+		{call: "DELETE /v1/keys/minter", status: 204},
+		{call: "GET /v1/messages", status: 401, key: minter},
+		{call: "DELETE /v1/keys/key_all", status: 409, has: `"code":"last_key"`},
+		{call: "DELETE /v1/keys/none", status: 404},
+		{call: "GET /v1/audit", status: 200, has: `"action":"key.delete","object":"minter" ~ "actor":"key_all"`},
+		{call: "GET /v1/audit?limit=1", status: 200, has: `"next_cursor":"`},
+		{call: "GET /v1/nodes", status: 200, has: `"items":[]`},
+		{call: "GET /v1/queues", status: 200, has: `"items":[]`},
+	})
+}
+
+func TestSuppressions(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	play(t, w, []step{
+		{call: "POST /v1/suppressions", body: `{"recipient":"ada","channel":"email","topic":"offers","reason":"unsubscribed"}`, status: 201, has: `"topic":"offers"`},
+		{call: "POST /v1/suppressions", body: `{"recipient":"bob","channel":"email"}`, status: 201, has: `"reason":"suppressed"`},
+		{call: "POST /v1/suppressions", body: `{"recipient":"ghost","channel":"email"}`, status: 422, has: `#/recipient`},
+		{call: "POST /v1/suppressions", body: `{"recipient":"bob","channel":"email","reason":"bounced"}`, status: 422, has: `#/reason`},
+		{call: "GET /v1/suppressions", status: 200, has: `"recipient":"ada" ~ "recipient":"bob"`},
+		{call: "GET /v1/suppressions?recipient=ada", status: 200, has: `"ada"`, not: `"bob"`},
+		{call: "GET /v1/suppressions?reason=suppressed", status: 200, has: `"bob"`, not: `"ada"`},
+		{call: "GET /v1/suppressions?limit=1", status: 200, has: `"next_cursor":"`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"list":"vip"},"channel":"email","topic":"offers"}`, status: 200, has: `"planned":3 ~ "unsubscribed":1 ~ "suppressed":1`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"list":"vip"},"channel":"email"}`, status: 200, has: `"planned":4`},
+		{call: "DELETE /v1/suppressions/nonsense", status: 404},
+	})
+	found := w.must(t, "GET", "/v1/suppressions?recipient=bob", "")
+	items, _ := found["items"].([]any)
+	one, _ := items[0].(map[string]any)
+	play(t, w, []step{
+		{call: "DELETE /v1/suppressions/" + text(one, "id"), status: 204},
+		{call: "DELETE /v1/suppressions/" + text(one, "id"), status: 404},
+		{call: "GET /v1/suppressions?recipient=bob", status: 200, has: `"items":[]`},
+	})
+}
+
+func TestTheKillSwitch(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	create := step{call: "POST /v1/messages", body: `{"channel":"null","audience":{"all":true},"send_at":"2999-01-01T00:00:00Z"}`, status: 201}
+	play(t, w, []step{create, {call: "POST /v1/messages/{m}/pause", status: 200}})
+	play(t, w, []step{
+		create, {call: "POST /v1/pause_all", status: 200, has: `"messages":["msg_`},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"paused"`},
+		{call: "POST /v1/pause_all", status: 200, has: `"messages":[]`},
+		{call: "POST /v1/resume_all", status: 200, has: `msg_`},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"scheduled"`},
+		{call: "POST /v1/resume_all", status: 200, has: `"messages":[]`},
+		{call: "GET /v1/messages?phase=paused", status: 200, has: `"operator"`}, // a person paused it before: it stays
+	})
+}
+
+func TestUnsubscribe(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	m := w.must(t, "POST", "/v1/messages", `{"channel":"email","audience":{"all":true},"topic":"offers","content":{"subject":"x","text":"{{ unsubscribe_url }}"}}`)
+	p := w.must(t, "POST", "/v1/messages/"+text(m, "id")+"/preview", `{"recipient":"ada"}`)
+	content, _ := p["content"].(map[string]any)
+	link := strings.TrimSpace(strings.TrimPrefix(text(content, "text"), publicURL))
+	form := map[string]string{"Content-Type": "application/x-www-form-urlencoded", "Authorization": ""}
+	nobody := map[string]string{"Authorization": ""}
+	parts := map[string]string{"Content-Type": "multipart/form-data; boundary=b", "Authorization": ""}
+	play(t, w, []step{
+		{call: "GET " + link, status: 200, has: `<form method="post"> ~ 退订`, header: nobody},
+		{call: "GET /v1/suppressions", status: 200, has: `"items":[]`},
+		{call: "POST " + link, status: 422, header: form, body: "x=y"},
+		{call: "POST " + link, status: 422, header: nobody},
+		{call: "GET /v1/suppressions", status: 200, has: `"items":[]`},
+		{call: "POST " + link, status: 200, header: form, body: "List-Unsubscribe=One-Click", has: "Unsubscribed"},
+		{call: "POST " + link, status: 200, header: form, body: "List-Unsubscribe=One-Click"},
+		{call: "GET /v1/suppressions", status: 200, has: `"recipient":"ada","channel":"email","topic":"offers","reason":"unsubscribed"`},
+		{call: "POST " + link + "?all=1", status: 200, header: parts, body: "--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--\r\n"},
+		{call: "GET /v1/suppressions", status: 200, has: `"topic":"","reason":"unsubscribed"`},
+		{call: "GET /u/nonsense", status: 404, has: `"code":"unknown_token"`, header: nobody},
+		{call: "POST " + link[:len(link)-2] + "AA", status: 404, header: form, body: "List-Unsubscribe=One-Click"},
+		{call: "PUT " + link, status: 405, header: nobody},
+	})
+	a := w.do(t, request{method: "POST", path: link, body: "List-Unsubscribe=One-Click", header: form})
+	if len(a.Cookies()) > 0 || a.Header.Get("Location") != "" {
+		t.Errorf("a one-click answer with %v", a.Header)
+	}
+}
+
+func TestPlainRoutes(t *testing.T) {
+	play(t, newWorld(t), []step{
+		{call: "GET /healthz", status: 200, header: map[string]string{"Authorization": ""}, has: `"ok"`},
+		{call: "GET /readyz", status: 200, header: map[string]string{"Authorization": ""}},
+		{call: "GET /metrics", status: 200, has: "fanfare_http_request_seconds ~ fanfare_go_goroutines", not: "\ngo_"},
+		{call: "GET /metrics", status: 401, header: map[string]string{"Authorization": ""}},
+		{call: "GET /openapi.json", status: 200, has: `"openapi": "3.1.0"`},
+		{call: "GET /docs", status: 200, has: "/v1/messages ~ audience_changed", not: "<script ~ https://"},
+		{call: "GET /v1/nothing", status: 404, has: `"code":"no_route"`},
+		{call: "GET /v1//messages", status: 404, has: `"code":"no_route"`},
+		{call: "POST /healthz", status: 405, has: `"code":"method" ~ GET`},
+	})
+}
