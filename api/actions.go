@@ -309,11 +309,8 @@ func (s *Server) previewMessage(ctx context.Context, _ *call, in *previewIn) (*r
 		out.Skipped = &skippedView{Reason: string(why), Detail: "this recipient has no address that the channel can use"}
 		return ok(out), nil
 	}
-	link := ""
-	if !m.Essential {
-		link = s.Links.Unsubscribe(&m, &r)
-	}
-	content, err := compiled.Preview(&fanfare.Outgoing{Recipient: &r, Person: r.Person, Address: address, Unsubscribe: link, Message: &m, Attempt: 1, Date: time.Now().UTC()})
+	content, err := compiled.Preview(&fanfare.Outgoing{Recipient: &r, Person: r.Person, Address: address, Unsubscribe: s.Links.Unsubscribe(&m, &r), Message: &m,
+		Attempt: 1, Date: time.Now().UTC()})
 	var skip *fanfare.SkipError
 	switch {
 	case errors.As(err, &skip):

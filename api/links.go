@@ -35,9 +35,10 @@ const linkUnsubscribe = 'u'
 // macSize is how much of the signature a token carries.
 const macSize = 16
 
-// Unsubscribe is the one-click link for a message and a recipient; empty without a public URL, or without a recipient.
+// Unsubscribe is the one-click link for a message and a recipient; empty without a public URL, without a recipient, and for an
+// essential message.
 func (l *Links) Unsubscribe(m *fanfare.Message, r *fanfare.Recipient) string {
-	if l.base == "" || r == nil {
+	if l.base == "" || r == nil || m.Essential {
 		return ""
 	}
 	return l.base + "/u/" + l.token(m.Num, r)

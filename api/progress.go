@@ -118,6 +118,9 @@ func (s *Server) count(ctx context.Context, id string) (progressView, error) {
 			return progressView{}, err
 		}
 		next.at, next.took = time.Now(), time.Since(now)
+		if w.state != m.State { // a pause is no slowness
+			w.samples = nil
+		}
 		w.sums, w.state = next, m.State
 		w.note()
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	Replace     bool              `json:"replace,omitempty"`      // the list's members become those of the file
 	Confirmed   bool              `json:"confirmed,omitempty"`    // a person said so, though many rows were refused
 	ErrorsBytes int64             `json:"errors_bytes,omitempty"` // length of the file of refused rows after the last finished block
+	// Then runs in the transaction that queues the import; nil: nothing. It may run again after a conflict.
+	Then func(fanfare.ControlTx, fanfare.Import) error `json:"-"`
 }
 
 // blockRows is how many rows are stored together: one upsert a slot.
@@ -115,7 +117,10 @@ func (im *Importer) queue(ctx context.Context, imp *fanfare.Import, file string,
 				return err
 			}
 		}
-		return tx.PutImport(*imp)
+		if err := tx.PutImport(*imp); err != nil || o.Then == nil {
+			return err
+		}
+		return o.Then(tx, *imp)
 	})
 }
 

@@ -57,7 +57,7 @@ func unwritable(dir string, err error) error {
 }
 
 func (f *Folder) prepare(node string) error {
-	old, err := f.read("node")
+	old, err := f.Read("node")
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,8 @@ func (f *Folder) prepare(node string) error {
 	return err
 }
 
-func (f *Folder) read(name string) (string, error) {
+// Read gives a file of the folder without the space around it; empty if it is missing.
+func (f *Folder) Read(name string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(f.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -126,7 +127,7 @@ func (f *Folder) MasterKey(text string) ([]byte, error) {
 	from := "FANFARE_MASTER_KEY"
 	if text == "" {
 		var err error
-		if text, err = f.read("master.key"); err != nil {
+		if text, err = f.Read("master.key"); err != nil {
 			return nil, fmt.Errorf("master key: %w", err)
 		}
 		from = f.Path("master.key")

@@ -1,0 +1,162 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"fanfare"
+	"fanfare/cmd/fanfare/config"
+	"fanfare/cmd/fanfare/home"
+	"fanfare/stores/sqlite"
+)
+
+// Config is what serve's flags say.
+type Config struct {
+	Data        string
+	Listen      string
+	AdminListen string
+	PublicURL   string
+	Stores      []string
+	Queue       string
+	Roles       []string
+	Slots       int
+	Node        string
+	MasterKey   string
+	File        *config.File
+	Log         *slog.Logger
+	Version     string
+
+	links string // where the links in mail lead
+}
+
+// linkBase is where the links in mail lead: to the public URL. Without one mail goes to mail servers of this machine only (the API sees to
+// that), for trying things out: then they lead to this very server, if it listens for this machine. Empty: there are none.
+func linkBase(c Config, at net.Addr) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+		c.Log.Info("no --public-url: links in mail work on this machine only")
+		return "http://" + at.String()
+	}
+	c.Log.Warn("no --public-url: there are no links in mail; who gets a message that needs one is skipped (missing_field)")
+	return ""
+}
+
+// DatabaseFile is the embedded database's place in a data folder.
+const DatabaseFile = "fanfare.db"
+
+// OpenStore opens the store that the DSNs name; none: the data folder's own file.
+func OpenStore(ctx context.Context, data string, dsns []string, slots int) (fanfare.Store, error) {
+	switch {
+	case len(dsns) == 0:
+		dsns = []string{"sqlite:" + data + "/" + DatabaseFile}
+	case len(dsns) > 1:
+		return nil, fmt.Errorf("%w: several --store: shards are not built yet; name one", fanfare.ErrUsage)
+	}
+	file, ok := strings.CutPrefix(dsns[0], "sqlite:")
+	if !ok {
+		return nil, fmt.Errorf("%w: --store %s: only sqlite:FILE is built yet", fanfare.ErrUsage, redacted(dsns[0]))
+	}
+	return sqlite.Open(ctx, file, sqlite.Options{Slots: slots})
+}
+
+func redacted(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "(unreadable)"
+	}
+	return u.Redacted()
+}
+
+func (c *Config) check() error {
+	if c.Queue != "memory:" {
+		return fmt.Errorf("%w: --queue %s: only memory: is built yet", fanfare.ErrUsage, redacted(c.Queue))
+	}
+	for _, r := range c.Roles {
+		if !slices.Contains([]string{"api", "planner", "worker"}, r) {
+			return fmt.Errorf("%w: --roles %s: there are api, planner and worker", fanfare.ErrUsage, r)
+		}
+	}
+	if len(c.Roles) < 3 {
+		return fmt.Errorf("%w: --roles: with the queue memory: one node has all roles: api,planner,worker", fanfare.ErrUsage)
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		return fmt.Errorf("%w: --public-url %q; write it like https://news.example.org", fanfare.ErrUsage, c.PublicURL)
+	}
+	return nil
+}
+
+// listen opens a port and says what to do when it is taken.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("port in use: another program listens on %s; stop it or choose another --listen", addr)
+	case err != nil:
+		return nil, fmt.Errorf("%w: --listen %s: %w", fanfare.ErrUsage, addr, err)
+	}
+	return l, nil
+}
+
+// Run serves until ctx ends, then stops in order: no new requests, what is under way ends and is recorded, the store closes.
+func Run(ctx context.Context, c Config) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
+	folder, err := home.Open(c.Data, c.Node)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	l, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close() //nolint:errcheck // closed by the server before, or nothing was served
+	store, err := OpenStore(ctx, c.Data, c.Stores, c.Slots)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	c.links = linkBase(c, l.Addr())
+	n, err := wire(ctx, c, folder, store)
+	if err != nil {
+		return err
+	}
+	return n.run(ctx, l)
+}
+
+// answer serves a handler on a listener until ctx ends, then lets requests end for a while.
+func answer(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return base }, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("web server: %w", err)
+	case <-ctx.Done():
+	}
+	grace, stop := context.WithTimeout(base, 3*time.Second)
+	defer stop()
+	cutStreams := time.AfterFunc(500*time.Millisecond, cut) // streams would wait for ever
+	defer cutStreams.Stop()
+	if err := s.Shutdown(grace); err != nil {
+		_ = s.Close()
+	}
+	<-ended
+	return nil
+}

@@ -1,0 +1,211 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"fanfare"
+	"fanfare/api"
+	"fanfare/channels/email"
+	"fanfare/channels/null"
+	"fanfare/cmd/fanfare/config"
+	"fanfare/cmd/fanfare/home"
+	"fanfare/cmd/fanfare/providers"
+	"fanfare/deliver"
+	"fanfare/people"
+	"fanfare/plan"
+	"fanfare/queues/memory"
+	"fanfare/web"
+)
+
+// OpenAPI gives the document of the API.
+func OpenAPI() ([]byte, error) { return api.OpenAPI() }
+
+// node is one process with all its parts.
+type node struct {
+	Config
+	store    fanfare.Store
+	queue    fanfare.Queue
+	guard    *plan.Guard
+	planner  *plan.Planner
+	worker   *deliver.Node
+	importer *people.Importer
+	api      *api.Server
+	handler  http.Handler
+}
+
+// wire makes the parts and hands them to each other. When it returns, nothing of the past can send any more: the claims of this node's
+// former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
+func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
+	key, err := installationKey(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	made, err := adminKey(ctx, store, folder, api.Scopes())
+	if err != nil {
+		return nil, err
+	}
+	if made != "" {
+		c.Log.Info("admin key made", "file", made)
+	}
+	book, err := openBook(c, folder, store)
+	if err != nil {
+		return nil, err
+	}
+	owner := fanfare.Owner{Node: folder.Node, Incarnation: folder.Incarnation}
+	if err := voidClaims(ctx, store, owner); err != nil {
+		return nil, err
+	}
+	n := &node{Config: c, store: store, queue: memory.New()}
+	n.guard = &plan.Guard{Store: store, Position: position{folder}, Logger: c.Log}
+	if _, err := n.guard.Check(ctx); err != nil {
+		return nil, err
+	}
+	cat := newCatalog(context.WithoutCancel(ctx), book, c.Log)
+	n.parts(c, folder, owner, key, cat)
+	if n.importer, err = people.NewImporter(store, folder.Path("imports"), c.Log); err != nil {
+		return nil, err
+	}
+	return n, n.faces(c, book, cat, key)
+}
+
+// parts makes planner and worker, which wake each other.
+func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []byte, cat *catalog) {
+	nudge := make(chan struct{}, 1)
+	n.worker = deliver.New(deliver.Config{Store: n.store, Queue: n.queue, Owner: owner, Roles: c.Roles, Key: key, Lanes: cat.lanes,
+		Unsubscribe: api.NewLinks(c.links, key).Unsubscribe, Logger: c.Log, Nudge: func() {
+			select {
+			case nudge <- struct{}{}:
+			default:
+			}
+		}})
+	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: n.worker.Free, Nudge: nudge, Logger: c.Log,
+		NeedsAddress: func(name fanfare.ChannelName) bool {
+			channel, ok := cat.channel(name)
+			return ok && channel.Features().NeedsAddress
+		}})
+}
+
+// faces makes the API and the pages that use it.
+func (n *node) faces(c Config, book *providers.Book, cat *catalog, key []byte) (err error) {
+	links := api.NewLinks(c.links, key)
+	n.api, err = api.New(api.Config{
+		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
+		CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links,
+		Wake: func() {
+			n.planner.Wake()
+			n.worker.LookNow()
+		},
+		Reload: n.worker.Reload, Seal: book.Seal, Open: book.Open, PublicURL: c.PublicURL, Version: c.Version, Log: c.Log,
+	})
+	if err != nil {
+		return err
+	}
+	pages := web.New(web.Config{API: n.api, Logger: c.Log})
+	n.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if api.Owns(r.URL.Path) {
+			n.api.ServeHTTP(w, r)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
+	return nil
+}
+
+// openBook opens the providers: the configuration file's, checked, and those of the database.
+func openBook(c Config, folder *home.Folder, store fanfare.Control) (*providers.Book, error) {
+	master, err := folder.MasterKey(c.MasterKey)
+	if err != nil {
+		return nil, err
+	}
+	fixed, err := fileProviders(c.File)
+	if err != nil {
+		return nil, err
+	}
+	return providers.New(store, master, fixed)
+}
+
+func fileProviders(f *config.File) (fixed []fanfare.Provider, err error) {
+	if f == nil {
+		return nil, nil
+	}
+	for name := range f.Providers {
+		p, err := f.Provider(name)
+		if err == nil {
+			err = checkProvider(p)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", fanfare.ErrUsage, f.Path, err)
+		}
+		fixed = append(fixed, p)
+	}
+	return fixed, nil
+}
+
+// voidClaims ends what former incarnations of this node held: a restart waits for no lease.
+func voidClaims(ctx context.Context, store fanfare.Store, o fanfare.Owner) error {
+	looks, err := store.Look(ctx)
+	if err != nil {
+		return fmt.Errorf("read the messages: %w", err)
+	}
+	for _, l := range looks {
+		if err := store.VoidClaims(ctx, l.Num, o); err != nil {
+			return fmt.Errorf("message %s: end the claims of the former process: %w", l.ID, err)
+		}
+	}
+	return nil
+}
+
+// position keeps the journal's position in the data folder.
+type position struct{ folder *home.Folder }
+
+func (p position) file() string { return p.folder.Path("journal") }
+
+// Noted implements plan.Position.
+func (p position) Noted() (int64, error) {
+	text, err := p.folder.Read("journal")
+	if err != nil || text == "" {
+		return 0, err
+	}
+	head, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is no number; if the database is right, remove the file", p.file(), text)
+	}
+	return head, nil
+}
+
+// Note implements plan.Position.
+func (p position) Note(head int64) error {
+	return home.WriteFile(p.file(), []byte(strconv.FormatInt(head, 10)+"\n"))
+}
+
+func (n *node) count(ctx context.Context, q api.CountQuery) (api.Counts, error) {
+	found, err := n.planner.Count(ctx, plan.CountQuery{Audience: q.Audience, Channel: q.Channel, Topic: q.Topic, Essential: q.Essential, Dedupe: q.Dedupe})
+	return api.Counts(found), err
+}
+
+func checkRecipient(c *fanfare.RecipientChange) error {
+	err := people.Check(c)
+	if e, ok := errors.AsType[*people.FieldError](err); ok {
+		return &api.FieldError{Field: e.Field, Code: e.Code, Detail: e.Detail}
+	}
+	return err
+}
+
+// sandboxed says whether nothing that goes by this provider leaves, whatever its channel.
+func sandboxed(p fanfare.Provider) bool { return strings.HasPrefix(p.URL, "sandbox:") }
+
+// checkProvider has a provider's channel look at its settings.
+func checkProvider(p fanfare.Provider) error {
+	switch {
+	case p.Channel == fanfare.ChannelNull || p.Channel == fanfare.ChannelEmail && sandboxed(p):
+		return null.New().Check(p)
+	case p.Channel == fanfare.ChannelEmail:
+		return email.New(email.Config{}).Check(p)
+	}
+	return fmt.Errorf("provider %s: there is no channel %q; it is email or null: %w", p.Name, p.Channel, fanfare.ErrUsage)
+}
