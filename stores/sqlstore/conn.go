@@ -166,19 +166,39 @@ func (c *conn) insert(name string, values ...driver.Value) (int64, error) {
 	return r.LastInsertId()
 }
 
+// exact runs a named statement made for n rows with arguments that are of the driver's types already.
+func (c *conn) exact(name string, n int, args []driver.NamedValue) error {
+	s, err := c.statement(name, n)
+	if err != nil {
+		return err
+	}
+	with, ok := s.(driver.StmtExecContext)
+	if !ok {
+		return c.fail(name, errors.New("the driver cannot run statements with a context"))
+	}
+	if _, err = with.ExecContext(c.ctx, args); err != nil {
+		return c.fail(name, err)
+	}
+	return nil
+}
+
 // manyRows is how many rows one statement takes: more of them cost more to bind than they save.
 const manyRows = 50
+
+// rowsOf is for how many of the rows that are left the next statement is made.
+func rowsOf(left int) int {
+	for _, size := range [...]int{manyRows, 10} {
+		if left >= size {
+			return size
+		}
+	}
+	return 1
+}
 
 // execRows runs a statement for all rows that values hold, width values each.
 func (c *conn) execRows(name string, width int, values []driver.Value) error {
 	for len(values) > 0 {
-		n := 1
-		for _, size := range [...]int{manyRows, 10} {
-			if len(values) >= size*width {
-				n = size
-				break
-			}
-		}
+		n := rowsOf(len(values) / width)
 		s, err := c.statement(name, n)
 		if err != nil {
 			return err

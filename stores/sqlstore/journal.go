@@ -38,7 +38,7 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 	}
 	defer s.leave()
 	u := &unit{ctx: ctx, journal: call, done: make(chan struct{})}
-	s.writer.submit(u, false)
+	s.writer.submit(u)
 	<-u.done
 	return call.answers
 }

@@ -20,11 +20,23 @@ type upsert struct {
 	opt     fanfare.UpsertOptions
 	order   []int32 // indices of changes by external id, then as given: the index of recipients grows in order
 	unique  bool    // no external id comes twice
+	fresh   *creation
 	done    []fanfare.Upserted
+}
+
+// creation is the statements of a call that takes all for new people: rows in order of external id.
+type creation struct {
+	statement       string
+	width           int                 // arguments of a row
+	args            []driver.NamedValue // of each statement: the slot, the time, then the rows; a row begins with the index of its change
+	usable, invalid []uint32            // indices of changes by their addresses
 }
 
 // recipientValues is how many values a row of recipients has.
 const recipientValues = 10
+
+// fewChanges is how many changes share a transaction with other calls.
+const fewChanges = 10
 
 // Upsert implements fanfare.People.
 func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.RecipientChange, opt fanfare.UpsertOptions) ([]fanfare.Upserted, error) {
@@ -50,13 +62,103 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 	if opt.Mark != nil {
 		kind = bulkWrite
 	}
-	if len(changes) <= 10 {
+	if len(changes) <= fewChanges {
 		kind = smallWrite
+	} else if u.unique {
+		var err error
+		if u.fresh, err = u.prepare(); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.write(ctx, kind, func(t *tx) error { return u.run(t) }); err != nil {
 		return nil, err
 	}
 	return u.done, nil
+}
+
+// prepare makes the rows of people nobody of whom is known, in the caller's goroutine.
+func (u *upsert) prepare() (*creation, error) {
+	f := &creation{statement: "recipients.create_plain", width: 5}
+	for i := range u.changes {
+		if c := &u.changes[i]; c.Phone != nil && *c.Phone != "" || c.Locale != nil && *c.Locale != "" || c.TimeZone != nil && *c.TimeZone != "" {
+			f.statement, f.width = "recipients.create", 8
+			break
+		}
+	}
+	f.args = make([]driver.NamedValue, 0, len(u.changes)*f.width+2*(len(u.changes)/manyRows+20))
+	var scratch []byte
+	slot, left, ordinal := driver.Value(int64(u.slot)), 0, 0
+	put := func(v driver.Value) {
+		ordinal++
+		f.args = append(f.args, driver.NamedValue{Ordinal: ordinal, Value: v})
+	}
+	for k, i := range u.order {
+		if left == 0 {
+			left, ordinal = rowsOf(len(u.order)-k), 0
+			put(slot)
+			put(nil)
+		}
+		left--
+		c := &u.changes[i]
+		p := profile{}
+		p.Recipient, _ = c.Apply(nil)
+		p.address(c)
+		var err error
+		if scratch, err = appendAttributes(scratch[:0], p.Attributes); err != nil {
+			return nil, fmt.Errorf("recipient %q: %w", c.ExternalID, err)
+		}
+		var attributes driver.Value
+		if len(scratch) > 0 {
+			attributes = string(scratch)
+		}
+		put(int64(i))
+		put(p.mailbox)
+		put(p.ExternalID)
+		put(p.Email)
+		put(attributes)
+		if f.width == 8 {
+			put(p.Phone)
+			put(p.Locale)
+			put(p.TimeZone)
+		}
+	}
+	for i := range u.changes {
+		switch addressState(&u.changes[i]) {
+		case fanfare.AddressUsable:
+			f.usable = append(f.usable, uint32(i)) //nolint:gosec // an index
+		case fanfare.AddressInvalid:
+			f.invalid = append(f.invalid, uint32(i)) //nolint:gosec // an index
+		}
+	}
+	return f, nil
+}
+
+// insert runs the statements for people numbered from first on.
+func (f *creation) insert(t *tx, rows int, first int64) error {
+	now := driver.Value(t.now.UnixMicro())
+	for args := f.args; rows > 0; {
+		n := rowsOf(rows)
+		these := args[:2+n*f.width]
+		these[1].Value = now
+		for at := 2; at < len(these); at += f.width {
+			these[at].Value = first + these[at].Value.(int64) //nolint:forcetypeassert // prepare put it there
+		}
+		if err := t.exact(f.statement, n, these); err != nil {
+			return err
+		}
+		args, rows = args[len(these):], rows-n
+	}
+	return nil
+}
+
+// seqs gives the people of these changes.
+func (f *creation) seqs(first uint32, indices []uint32) *set.Set {
+	for i := range indices {
+		indices[i] += first
+	}
+	s := set.New()
+	s.AddMany(indices)
+	return s
 }
 
 func (u *upsert) run(t *tx) error {
@@ -73,14 +175,11 @@ func (u *upsert) run(t *tx) error {
 		}
 	}
 	u.done = make([]fanfare.Upserted, len(u.changes))
-	err := errKnown
-	if u.unique && !t.s.writer.meetsKnown[u.slot] {
-		var lost error
-		if err, lost = t.apart(func() error { return u.create(t) }); lost != nil {
-			return lost
-		}
-	}
-	if errors.Is(err, errKnown) {
+	err := error(nil)
+	if f := u.fresh; f != nil && !t.s.writer.meetsKnown[u.slot] {
+		u.fresh = nil // its rows are numbered now; another try has to look
+		err = u.create(t, f)
+	} else {
 		err = u.apply(t)
 	}
 	if err != nil || u.opt.Mark == nil {
@@ -90,64 +189,39 @@ func (u *upsert) run(t *tx) error {
 	return err
 }
 
-// errKnown says that not all of the changed are new.
+// errKnown says that not all of the changed are new: the transaction begins again.
 var errKnown = errors.New("somebody is known already")
 
-// create is apply for people nobody of whom is known, which it does not ask: the index of external ids refuses it else.
-func (u *upsert) create(t *tx) error {
+// create is apply for people nobody of whom is known, which it does not ask: the index of external ids refuses them else.
+func (u *upsert) create(t *tx, f *creation) error {
 	r, err := t.slot(u.slot)
 	if err != nil {
 		return err
 	}
 	t.touch(u.slot, r.changed)
-	if r.next+uint64(len(u.changes)) >= set.Universe {
+	end := r.next + uint64(len(u.changes))
+	if end >= set.Universe {
 		return fmt.Errorf("slot %d cannot hold %d recipients more: %w", u.slot, len(u.changes), fanfare.ErrUsage)
 	}
-	first := fanfare.Seq(r.next) //nolint:gosec // below Universe
-	values := make([]driver.Value, 0, manyRows*recipientValues)
-	for k, i := range u.order {
-		c := &u.changes[i]
-		next, _ := c.Apply(nil)
-		p := profile{Recipient: next}
-		p.Person = fanfare.Person{Slot: u.slot, Seq: first + fanfare.Seq(i)} //nolint:gosec // an index
-		p.UpdatedAt = t.now
-		p.address(c)
-		if values, err = t.appendProfile(values, &p); err != nil {
-			return err
+	if err := f.insert(t, len(u.changes), personOf(u.slot, fanfare.Seq(r.next))); err != nil { //nolint:gosec // below Universe
+		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Data {
+			t.s.writer.meetsKnown[u.slot] = true
+			return errKnown
 		}
-		u.done[i] = fanfare.Upserted{Person: p.Person, Outcome: fanfare.UpsertCreated}
-		if len(values) == cap(values) || k == len(u.order)-1 {
-			if err := t.execRows("recipients.insert", recipientValues, values); err != nil {
-				if f := (*Failure)(nil); errors.As(err, &f) && f.Data {
-					t.s.writer.meetsKnown[u.slot] = true
-					return errKnown
-				}
-				return err
-			}
-			values = values[:0]
-		}
+		return err
 	}
-	if _, err := t.exec("slots.next_seq", int64(r.next)+int64(len(u.changes)), int64(u.slot)); err != nil { //nolint:gosec // below Universe
+	first := fanfare.Seq(r.next) //nolint:gosec // below Universe
+	for i := range u.done {
+		u.done[i] = fanfare.Upserted{Person: fanfare.Person{Slot: u.slot, Seq: first + fanfare.Seq(i)}, Outcome: fanfare.UpsertCreated} //nolint:gosec // an index
+	}
+	if _, err := t.exec("slots.next_seq", int64(end), int64(u.slot)); err != nil { //nolint:gosec // below Universe
 		return err
 	}
 	e := editing{t: t, slot: u.slot}
-	fresh := set.Range(uint64(first), uint64(first)+uint64(len(u.changes)))
-	usable, invalid := set.New(), set.New()
-	for i := range u.changes {
-		switch seq := first + fanfare.Seq(i); addressState(&u.changes[i]) { //nolint:gosec // an index
-		case fanfare.AddressUsable:
-			usable.Add(seq)
-		case fanfare.AddressInvalid:
-			invalid.Add(seq)
-		}
-	}
-	for _, join := range []struct {
-		name    fanfare.SetName
-		members *set.Set
-	}{{fanfare.SetAlive, fresh}, {fanfare.AddressSet(fanfare.ChannelEmail), usable}, {fanfare.InvalidSet(fanfare.ChannelEmail), invalid}} {
-		if err := e.assign(join.name, fresh, join.members); err != nil {
-			return err
-		}
+	fresh := set.Range(r.next, end)
+	if err := errors.Join(e.assign(fanfare.SetAlive, fresh, fresh), e.assign(fanfare.AddressSet(fanfare.ChannelEmail), fresh, f.seqs(first, f.usable)),
+		e.assign(fanfare.InvalidSet(fanfare.ChannelEmail), fresh, f.seqs(first, f.invalid))); err != nil {
+		return err
 	}
 	for _, name := range u.opt.Add {
 		if err := e.assign(name, fresh, fresh); err != nil {

@@ -37,6 +37,7 @@ type unit struct {
 	ctx     context.Context
 	run     func(t *tx) error // of all but journal writes
 	journal *journalCall
+	long    bool
 	bulk    bool
 	err     error
 	done    chan struct{}
@@ -58,9 +59,9 @@ func (w *writer) stop() error {
 	return w.c.close()
 }
 
-func (w *writer) submit(u *unit, long bool) {
+func (w *writer) submit(u *unit) {
 	w.mu.Lock()
-	if long {
+	if u.long {
 		w.long = append(w.long, u)
 	} else {
 		w.small = append(w.small, u)
@@ -103,6 +104,10 @@ func (w *writer) next() []*unit {
 // commit carries units out in one transaction and answers them.
 func (w *writer) commit(units []*unit) {
 	w.keepLog(units)
+	if units[0].long {
+		w.commitLong(units[0])
+		return
+	}
 	t := &tx{conn: w.c, s: w.s}
 	lost := w.begin()
 	t.now = w.s.now()
@@ -123,6 +128,29 @@ func (w *writer) commit(units []*unit) {
 		}
 		close(u.done)
 	}
+}
+
+// commitLong gives a unit a transaction of its own, without savepoints: what it refuses is rolled back as a whole.
+func (w *writer) commitLong(u *unit) {
+	for again := true; again; {
+		t := &tx{conn: w.c, s: w.s}
+		if u.err = u.ctx.Err(); u.err == nil {
+			u.err = w.begin()
+		}
+		t.now = w.s.now()
+		if u.err == nil {
+			u.err = u.run(t)
+		}
+		if u.err == nil {
+			u.err = w.c.plain("COMMIT")
+		}
+		if again = errors.Is(u.err, errKnown); u.err == nil {
+			t.publish()
+		} else {
+			_ = w.c.plain("ROLLBACK") // as above
+		}
+	}
+	close(u.done)
 }
 
 // lose answers that the commit failed. What of it is durable is not known: after a sync that failed nobody can tell.
@@ -224,8 +252,8 @@ func (s *Store) write(ctx context.Context, kind writeKind, fn func(t *tx) error)
 		return err
 	}
 	defer s.leave()
-	u := &unit{ctx: ctx, run: fn, bulk: kind == bulkWrite, done: make(chan struct{})}
-	s.writer.submit(u, kind != smallWrite)
+	u := &unit{ctx: ctx, run: fn, long: kind != smallWrite, bulk: kind == bulkWrite, done: make(chan struct{})}
+	s.writer.submit(u)
 	<-u.done
 	return u.err
 }
@@ -245,11 +273,11 @@ func (s *Store) lend(ctx context.Context, kind writeKind, fn func(t *tx) error) 
 	}
 	defer s.leave()
 	turn, back := make(chan *tx), make(chan error, 1)
-	u := &unit{ctx: ctx, done: make(chan struct{}), run: func(t *tx) error {
+	u := &unit{ctx: ctx, long: kind != smallWrite, done: make(chan struct{}), run: func(t *tx) error {
 		turn <- t
 		return <-back
 	}}
-	s.writer.submit(u, kind != smallWrite)
+	s.writer.submit(u)
 	select {
 	case <-u.done: // never began
 	case t := <-turn:

@@ -22,6 +22,11 @@ func Compare(t *testing.T, model, driver Open) {
 		o := Options{Slots: slots, Clock: clock.Now}
 		m, d := model(t, o), driver(t, o)
 		c := &comparison{t: t, r: r, clock: clock, model: m.Store, driver: d.Store, marks: map[string][]fanfare.RecipientChange{}}
+		defer func() { // many stores are made, and none is needed any more
+			if err := errors.Join(c.model.Close(), c.driver.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
 		actions := map[string]func(*rapid.T){
 			"": func(*rapid.T) {}, "clock": c.advance, "upsert": c.upsert, "change set": c.changeSet, "drop set": c.dropSet, "number": c.number,
 			"people": c.people, "message": c.message, "save": c.save, "spread": c.spread, "freeze": c.freeze, "void": c.void, "forget": c.forget,
