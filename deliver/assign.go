@@ -11,7 +11,7 @@ func (c *Core) assign(l *lane) {
 	}
 	for {
 		cn := c.ready(l)
-		if cn == nil && len(l.conns) >= l.Provider.Connections {
+		if cn == nil && len(l.conns)+len(l.owing) >= l.Provider.Connections {
 			return
 		}
 		if cn == nil && l.breaker.blocks(c.now, nil) {
@@ -47,11 +47,11 @@ func (c *Core) dial(l *lane, m *message) {
 			want += (len(cl.queue) + l.Provider.Chunk - 1) / l.Provider.Chunk
 		}
 	}
-	want = min(want, l.Provider.Connections-len(l.conns)+l.dialing)
+	want = min(want, l.Provider.Connections-len(l.conns)-len(l.owing)+l.dialing)
 	if l.breaker.open || l.permits.rate > 0 || m.permits.rate > 0 {
 		want = min(want, 1)
 	}
-	for l.dialing < want && len(l.conns) < l.Provider.Connections {
+	for l.dialing < want && len(l.conns)+len(l.owing) < l.Provider.Connections {
 		cn := &conn{id: ConnID(c.id()), lane: l, since: c.now}
 		l.conns = append(l.conns, cn)
 		c.conns[cn.id] = cn
@@ -145,6 +145,9 @@ func (c *Core) sent(e Sent) {
 	}
 	for i, said := range e.Answers {
 		answered = c.answered(cl, ch, ch.Items[i], said) || answered
+	}
+	if !cl.dropped {
+		cn.owes, cl.owed = cl, append(cl.owed, cn)
 	}
 	switch {
 	case e.Err == nil:

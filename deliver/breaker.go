@@ -46,9 +46,9 @@ func (b *breaker) again(now Instant) {
 	b.at, b.probe = now.After(b.wait), nil
 }
 
-// blocks says whether the connection may not be used now: the breaker is open and this is not the one that tries.
+// blocks says whether the connection (nil: a new one) may not be used now: the breaker is open and this is not the one that tries.
 func (b *breaker) blocks(now Instant, cn *conn) bool {
-	return b.open && b.probe != cn && (b.probe != nil || now < b.at)
+	return b.open && (cn == nil || b.probe != cn) && (b.probe != nil || now < b.at)
 }
 
 // hard says whether an error opens the breaker at once: the provider said that it is busy, or that it does not want this account.

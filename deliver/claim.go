@@ -33,6 +33,7 @@ type claim struct {
 	queue      []int                     // ranks that can be sent now
 	later      []retry                   // and later, the earliest first
 	results    []result                  // not in a record yet
+	owed       []*conn                   // whose last answers they are
 	chunks     []*conn                   // with a chunk whose intent is not in a record yet
 	flying     int                       // chunks in a record or at a connection
 	record     *write                    // under way
@@ -61,18 +62,25 @@ type write struct {
 	claim     *claim
 	entry     fanfare.Entry
 	submitted Instant
-	results   int // of claim.results, from the first
+	step      uint64
+	results   int     // of claim.results, from the first
+	owed      []*conn // whose last answers they are
 	chunks    []*conn
 }
 
 func (c *Core) append(w *write) {
-	w.id, w.submitted = EntryID(c.id()), c.now
+	w.id, w.submitted, w.step = EntryID(c.id()), c.now, c.steps
 	c.writes[w.id] = w
 	c.do(Append{ID: w.id, Entry: w.entry})
 }
 
 func (cl *claim) ended() bool {
 	return cl.dropped && cl.flying == 0 && cl.record == nil && cl.delivery == nil
+}
+
+// leaving says whether the batch is given up, though the node still has to do with it.
+func (cl *claim) leaving() bool {
+	return cl.dropped || cl.record != nil && cl.record.entry.Record.Lease == 0
 }
 
 // stopped says whether nothing of it may be begun any more.
@@ -187,7 +195,8 @@ func (c *Core) lose(cl *claim) {
 	cl.dropped = true
 	cl.lease.Store(0)
 	c.unassign(cl)
-	cl.results, cl.queue, cl.later = nil, nil, nil
+	settle(cl.owed)
+	cl.owed, cl.results, cl.queue, cl.later = nil, nil, nil, nil
 }
 
 // unassign takes back chunks whose intent was not journaled.
@@ -196,6 +205,14 @@ func (c *Core) unassign(cl *claim) {
 		c.idle(cn)
 	}
 	cl.chunks = nil
+}
+
+// settle notes that the last answers of connections are durable, or never will be.
+func settle(owed []*conn) {
+	for _, cn := range owed {
+		cn.owes = nil
+		cn.lane.owing = slices.DeleteFunc(cn.lane.owing, func(o *conn) bool { return o == cn })
+	}
 }
 
 // idle makes a connection free for the next chunk.

@@ -21,8 +21,9 @@ const (
 
 // CoreConfig makes a core.
 type CoreConfig struct {
-	Owner fanfare.Owner
-	Rules fanfare.Rules // for tests that break one
+	Owner   fanfare.Owner
+	ShardOf func(fanfare.Slot) int // nil: there is one shard
+	Rules   fanfare.Rules          // for tests that break one
 }
 
 // Core decides what a node does. It is used by one goroutine; what it hands to others are [Pass]es.
@@ -43,6 +44,7 @@ type Core struct {
 	conns    map[ConnID]*conn
 	writes   map[EntryID]*write
 	ids      uint64
+	steps    uint64
 	stopping bool
 	freed    bool
 	journal  trouble // the last write failed
@@ -82,6 +84,7 @@ type lane struct {
 	asked     int // claims asked for
 	held      int // claims held
 	conns     []*conn
+	owing     []*conn // closed, with answers that are not durable yet
 	dialing   int
 	unsure    []pendingTask // of messages that the last reading did not show
 	permits   permits
@@ -101,6 +104,7 @@ type conn struct {
 	lane  *lane
 	open  bool
 	chunk *Chunk  // journaled or being journaled, or sent
+	owes  *claim  // its last answers were for this claim and are not durable yet
 	since Instant // idle since
 }
 
@@ -113,6 +117,7 @@ func NewCore(c CoreConfig) *Core {
 // Step takes what happened, in order, and says what is to be done now. The effects are the caller's until the next step.
 func (c *Core) Step(now Instant, events ...Event) []Effect {
 	c.now = now
+	c.steps++
 	clear(c.out)
 	c.out = c.out[:0]
 	for _, e := range events {
@@ -366,8 +371,12 @@ func (c *Core) task(l *lane, t pendingTask) {
 	m := c.message(task.Message)
 	s := c.sights.last.Load()
 	looked := s != nil && s.began > t.at // by a reading that began after it came
+	cl := c.byRef[task.BatchRef]
 	switch {
-	case c.byRef[task.BatchRef] != nil:
+	case cl != nil && (cl.leaving() || cl.generation < task.Generation || c.now >= Instant(cl.lease.Load())): // of what comes after it
+		c.back(t.delivery, errorWait)
+		return
+	case cl != nil:
 		c.ack(t.delivery)
 		return
 	case m != nil && m.sending(task.Generation):
@@ -383,7 +392,7 @@ func (c *Core) task(l *lane, t pendingTask) {
 		c.back(t.delivery, capWait)
 		return
 	}
-	cl := &claim{id: ClaimID(c.id()), ref: task.BatchRef, lane: l, message: m, generation: task.Generation, lease: new(atomic.Int64), delivery: t.delivery}
+	cl = &claim{id: ClaimID(c.id()), ref: task.BatchRef, lane: l, message: m, generation: task.Generation, lease: new(atomic.Int64), delivery: t.delivery}
 	c.byRef[cl.ref], c.byID[cl.id] = cl, cl
 	c.claims = append(c.claims, cl)
 	l.asked++
@@ -432,6 +441,9 @@ func (c *Core) drop(cn *conn, say bool) {
 	l := cn.lane
 	l.conns = slices.DeleteFunc(l.conns, func(o *conn) bool { return o == cn })
 	delete(c.conns, cn.id)
+	if cn.owes != nil {
+		l.owing = append(l.owing, cn)
+	}
 	if l.breaker.probe == cn {
 		l.breaker.probe = nil
 	}

@@ -115,7 +115,7 @@ func New(c Config) *Node {
 	if c.Nudge == nil {
 		c.Nudge = func() {}
 	}
-	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner, ShardOf: c.Store.ShardOf}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		lanes: make(map[string]*laneShell), conns: make(map[ConnID]fanfare.Connection), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
 		shards: make([]shardQueue, c.Store.Shards())}
 	n.handovers.New = func() any { return &handover{keyer: fanfare.NewKeyer(c.Key)} }

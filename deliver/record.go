@@ -1,6 +1,8 @@
 package deliver
 
 import (
+	"slices"
+
 	"fanfare"
 )
 
@@ -17,17 +19,18 @@ func (c *Core) write(cl *claim) {
 			cl.queue = cl.queue[:0]
 		}
 	}
-	idle := cl.flying == 0 && len(cl.chunks) == 0
+	chunks := c.due(cl)
+	idle := cl.flying == 0 && len(chunks)+len(cl.chunks) == 0
 	final := idle && (stopped || cl.members != nil && len(cl.queue) == 0 || cl.row.Pending.Empty() && len(cl.results) == 0)
-	if !final && len(cl.results) == 0 && len(cl.chunks) == 0 && c.now.Since(cl.wrote) < fanfare.RenewEvery {
+	if !final && len(cl.results) == 0 && len(chunks) == 0 && c.now.Since(cl.wrote) < fanfare.RenewEvery {
 		return
 	}
 	r := &fanfare.Record{BatchRef: cl.ref, Generation: cl.generation, Fence: cl.row.Fence, Step: cl.row.Step, Next: cl.row.Clone(), Lease: fanfare.LeaseTime}
-	w := &write{claim: cl, entry: fanfare.Entry{Record: r}, results: len(cl.results), chunks: cl.chunks}
+	w := &write{claim: cl, entry: fanfare.Entry{Record: r}, results: len(cl.results), owed: cl.owed, chunks: chunks}
+	cl.owed = nil
 	for i := range cl.results {
 		c.apply(cl, r, &cl.results[i])
 	}
-	cl.chunks = nil
 	for _, cn := range w.chunks {
 		cl.flying++
 		if c.Rules.ResultsBeforeSend {
@@ -52,6 +55,32 @@ func (c *Core) write(cl *claim) {
 	}
 	cl.record, cl.wrote = w, c.now
 	c.append(w)
+}
+
+// due takes the chunks whose intents may be journaled now. A connection whose last answers were for another claim waits until they are
+// durable, or in the same transaction: so a node never has more in flight than its connections hold.
+func (c *Core) due(cl *claim) (now []*conn) {
+	waits := func(cn *conn) bool { return cn.owes != nil && cn.owes != cl && !c.together(cn.owes, cl) }
+	if !slices.ContainsFunc(cl.chunks, waits) {
+		now, cl.chunks = cl.chunks, nil
+		return now
+	}
+	var later []*conn
+	for _, cn := range cl.chunks {
+		if waits(cn) {
+			later = append(later, cn)
+		} else {
+			now = append(now, cn)
+		}
+	}
+	cl.chunks = later
+	return now
+}
+
+// together says whether the answers of one claim that are not durable are journaled in the same transaction as the next record of another:
+// they share a shard, and the answers go into a record of this very step.
+func (c *Core) together(was, cl *claim) bool {
+	return (was.record == nil || was.record.step == c.steps) && (c.ShardOf == nil || c.ShardOf(was.ref.Slot) == c.ShardOf(cl.ref.Slot))
 }
 
 // giveUp makes the record the claim's last one.
@@ -208,6 +237,7 @@ func (c *Core) journaled(e Journaled) {
 func (c *Core) recorded(w *write, row fanfare.Batch, halted bool) {
 	cl, r := w.claim, w.entry.Record
 	cl.record, cl.row = nil, row
+	settle(w.owed)
 	cl.results = cl.results[w.results:]
 	if len(cl.results) == 0 {
 		cl.results = nil
@@ -251,6 +281,7 @@ func (c *Core) granted(cl *claim, cn *conn, halted bool) {
 // unrecorded takes back the chunks of a record that is not durable and never will be.
 func (c *Core) unrecorded(w *write) {
 	w.claim.record = nil
+	settle(w.owed)
 	for _, cn := range w.chunks {
 		w.claim.flying--
 		c.idle(cn)

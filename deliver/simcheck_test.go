@@ -1,0 +1,428 @@
+package deliver
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// books are what the simulator itself knows, to compare with what the database says.
+type books struct {
+	holders map[fanfare.BatchRef]*node // whose the fence is; nil: nobody's
+	heard   map[fanfare.BatchRef]int   // positive answers that reached a node
+	known   map[item]bool              // the same by item
+	copies  map[item]int
+	keys    map[item]string
+	ledger  []copyOf
+	out     map[fanfare.Person]bool // unsubscribed or erased, and the change has returned
+	frozen  map[frozenSlot]frozen
+	claims  map[claimed]uint64 // the order in which claims were answered, by node and batch
+}
+
+type claimed struct {
+	n   *node
+	ref fanfare.BatchRef
+}
+
+type frozenSlot struct {
+	fanfare.MessageNum
+	fanfare.Slot
+}
+
+type frozen struct {
+	batches int
+	parts   map[fanfare.Part]*set.Set
+}
+
+func (b *books) open() {
+	*b = books{holders: make(map[fanfare.BatchRef]*node), heard: make(map[fanfare.BatchRef]int), known: make(map[item]bool), copies: make(map[item]int),
+		keys: make(map[item]string), out: make(map[fanfare.Person]bool), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64)}
+}
+
+// tolerance is for clocks that run apart by one in a hundred.
+const tolerance = 8 * time.Millisecond
+
+func (w *world) row(r fanfare.BatchRef) fanfare.Batch {
+	rows, err := w.store.Peek(w.ctx, []fanfare.BatchRef{r})
+	w.must(err)
+	return rows[0]
+}
+
+func (w *world) rows(s *sending) (all []fanfare.Batch) {
+	for slot := range w.slots {
+		rows, err := w.store.Batches(w.ctx, s.num, fanfare.Slot(slot), 0, 1<<20)
+		w.must(err)
+		all = append(all, rows...)
+	}
+	return all
+}
+
+func (w *world) latch(m fanfare.MessageNum, s fanfare.Slot) fanfare.Latch {
+	rows, err := w.store.Latches(w.ctx, m)
+	w.must(err)
+	for _, l := range rows {
+		if l.Slot == s {
+			return l
+		}
+	}
+	return fanfare.Latch{}
+}
+
+// land carries out an entry of a node's, or of a planner's (nil), and looks at what it did.
+func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
+	was := w.row(e.Ref())
+	entry := e
+	refused := false
+	if n != nil && e.Record != nil && w.happens(w.odds.refused) {
+		r := *e.Record
+		r.Exceptions = append(slices.Clone(r.Exceptions), fanfare.Exception{Text: "\x00"})
+		entry.Record, refused = &r, true
+	}
+	a := w.store.Append(w.ctx, shard, []fanfare.Entry{entry})[0]
+	is := w.row(e.Ref())
+	w.note("landed %v: %d, f%d s%d → f%d s%d, sent %d failed %d skipped %d uncertain %d, pending %v flying %v doubted %v", e.Ref(), a.Answer, was.Fence, was.Step, is.Fence, is.Step,
+		is.Sent, is.Failed, is.Skipped, is.Uncertain, ranks(is.Pending), ranks(is.InFlight), ranks(is.Doubted))
+	w.judgeRow(&was, &is)
+	switch {
+	case e.Claim != nil:
+		w.judgeClaim(n, e.Claim, &was, &is, a.Answer)
+	case a.Answer == fanfare.Failed:
+		w.saw("record refused alone")
+		n.incidents++
+		if !refused {
+			w.violated("journal", "%v: the record is refused: %v", e.Ref(), a.Err)
+		}
+	default:
+		w.judgeRecord(n, e.Record, &was, &is, a.Answer)
+	}
+	return a
+}
+
+func ranks(b set.Bits) []int { return slices.Collect(b.All()) }
+
+// judgeRow: what holds of a row after every write.
+func (w *world) judgeRow(was, is *fanfare.Batch) {
+	switch {
+	case !is.Balanced() || is.Pending.Overlap(is.InFlight):
+		w.violated("balance", "%v: %d sent, %d failed, %d skipped, %d uncertain, %v pending, %v in flight of %d", is.BatchRef, is.Sent, is.Failed, is.Skipped, is.Uncertain,
+			ranks(is.Pending), ranks(is.InFlight), is.N)
+	case is.Sent > w.heard[is.BatchRef]:
+		w.violated("sent", "%v: %d are called sent, %d positive answers came", is.BatchRef, is.Sent, w.heard[is.BatchRef])
+	case is.Sent < was.Sent || is.Failed < was.Failed || is.Skipped < was.Skipped || is.Uncertain < was.Uncertain || is.Fence < was.Fence || is.Step < was.Step:
+		w.violated("backwards", "%v: %+v after %+v", is.BatchRef, is, was)
+	case !was.Doubted.AndNot(is.Doubted).Empty():
+		w.violated("doubted", "%v: %v are doubted no more", is.BatchRef, ranks(was.Doubted.AndNot(is.Doubted)))
+	case is.State == fanfare.BatchDone && !is.Finished():
+		w.violated("balance", "%v is done too early", is.BatchRef)
+	case is.State == fanfare.BatchHeld && was.State != fanfare.BatchHeld:
+		w.saw("batch held")
+	case is.State == fanfare.BatchDone && was.State != fanfare.BatchDone:
+		w.saw("batch done")
+	}
+}
+
+// judgeClaim: one holder at a time, under the latch; whoever was in flight is doubted, and only after something happened to the one who
+// had them.
+func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, answer fanfare.Answer) {
+	if n != nil {
+		w.claims[claimed{n, c.BatchRef}] = w.order
+	}
+	switch answer {
+	case fanfare.Stale:
+		w.saw("claim stale")
+	case fanfare.Busy:
+		w.saw("claim busy")
+	case fanfare.Over:
+		w.saw("claim over")
+	case fanfare.Failed:
+		if w.latch(c.Message, c.Slot); was.State == fanfare.BatchHeld {
+			w.violated("journal", "%v: a claim of a held batch is refused otherwise", c.BatchRef)
+		}
+	}
+	if answer != fanfare.Applied {
+		return
+	}
+	w.saw("claim")
+	l := w.latch(c.Message, c.Slot)
+	if !c.Settle && (l.Phase != fanfare.SlotSending || l.Generation != c.Generation) {
+		w.violated("stale claim", "%v is claimed in generation %d, its latch is at %d, phase %d", c.BatchRef, c.Generation, l.Generation, l.Phase)
+	}
+	holder := w.holders[c.BatchRef]
+	if was.Claimed(w.clock()) && (n == nil || was.Owner.Node != n.owner().Node || was.Owner.Incarnation >= n.owner().Incarnation) {
+		w.violated("claim", "%v is claimed while %v holds it until %v", c.BatchRef, was.Owner, was.LeaseUntil)
+	}
+	doubts := was.InFlight.Len()
+	switch {
+	case !is.InFlight.Empty():
+		w.violated("claim", "%v: %v are still in flight", c.BatchRef, ranks(is.InFlight))
+	case !was.InFlight.AndNot(is.Doubted).Empty():
+		w.violated("doubted", "%v: %v were in flight and are not doubted", c.BatchRef, ranks(was.InFlight.AndNot(is.Doubted)))
+	case doubts > 0 && (holder == nil || holder.upset == "" && !holder.trouble[c.BatchRef]):
+		w.violated("doubt", "%v: %v are doubted though nothing happened to who held them", c.BatchRef, ranks(was.InFlight))
+	case doubts > 0:
+		w.saw("doubted")
+		if twice := was.InFlight.And(was.Doubted); !twice.Empty() {
+			w.saw("doubted twice")
+		}
+	}
+	w.holders[c.BatchRef] = n
+	if c.Settle {
+		w.holders[c.BatchRef] = nil
+	}
+}
+
+// judgeRecord: only the holder writes, what it knows is taken, and nobody who is out is handed on.
+func (w *world) judgeRecord(n *node, r *fanfare.Record, was, is *fanfare.Batch, answer fanfare.Answer) {
+	holds := w.holders[r.BatchRef] == n && was.Fence == r.Fence && was.Step == r.Step
+	if answer == fanfare.Stale {
+		w.saw("record stale")
+		if holds {
+			w.violated("results", "%v: a record of its holder, fence %d and step %d, is refused", r.BatchRef, r.Fence, r.Step)
+		}
+		return
+	}
+	if !holds {
+		w.violated("stale write", "%v: %v writes with fence %d and step %d, it is at %d and %d, the holder is %v", r.BatchRef, n.owner(), r.Fence, r.Step, was.Fence, was.Step, was.Owner)
+		return
+	}
+	w.saw("record")
+	if answer == fanfare.Halted {
+		w.saw("record halted")
+	}
+	for _, e := range r.Exceptions {
+		w.saw("exception " + string(e.Result) + " " + string(e.Reason))
+	}
+	if r.Intent == nil {
+		return
+	}
+	l := w.latch(r.Message, r.Slot)
+	for _, m := range r.Intent.Members {
+		switch flies := is.InFlight.Has(m.Rank); {
+		case flies && (l.Phase != fanfare.SlotSending || l.Generation != r.Generation):
+			w.violated("latch", "%v: an intent of generation %d, the latch is at %d", r.BatchRef, r.Generation, l.Generation)
+		case flies && w.isOut(r.Slot, m.Seq):
+			w.violated("opt-out", "%v: %d unsubscribed before the intent", r.BatchRef, m.Seq)
+		case !flies && answer == fanfare.Applied:
+			w.saw("skipped at the intent")
+		}
+	}
+}
+
+func (w *world) isOut(s fanfare.Slot, seq fanfare.Seq) bool {
+	return w.out[fanfare.Person{Slot: s, Seq: seq}]
+}
+
+// most is how many a node can have in flight: as many as its connections hold.
+func (n *node) most() (most int) {
+	for _, l := range n.lanes {
+		most += l.mostConns * l.mostChunk
+	}
+	return most
+}
+
+func (w *world) flying(n *node) (flies int) {
+	for ref, holder := range w.holders {
+		if holder == n {
+			row := w.row(ref)
+			flies += row.InFlight.Len()
+		}
+	}
+	return flies
+}
+
+// judgeFlying: what a death would put in doubt now.
+func (w *world) judgeFlying(n *node) {
+	if flies := w.flying(n); flies > n.most()*(1+n.incidents) {
+		w.violated("chunk", "%v has %d in flight, %d at most and %d incidents", n.owner(), flies, n.most(), n.incidents)
+	}
+}
+
+// judgeStopped: a node that ended in time leaves nothing.
+func (w *world) judgeStopped(n *node) {
+	for ref, holder := range w.holders {
+		if holder != n {
+			continue
+		}
+		if row := w.row(ref); row.Owner == n.owner() && row.State == fanfare.BatchOpen && !n.trouble[ref] {
+			w.violated("stop", "%v leaves %v with %v in flight", n.owner(), ref, ranks(row.InFlight))
+		}
+	}
+}
+
+// judgeMay: whoever may send holds a living claim, and saw the message sending not long ago.
+func (w *world) judgeMay(n *node, ch *Chunk) {
+	row := w.row(ch.Ref)
+	if row.State != fanfare.BatchHeld && (w.holders[ch.Ref] != n || row.Owner != n.owner() || !w.clock().Before(row.LeaseUntil)) {
+		w.violated("look", "%v may send of %v, whose holder is %v until %v", n.owner(), ch.Ref, row.Owner, row.LeaseUntil)
+	}
+	m := w.message(ch.Ref.Message)
+	generation := ch.Pass.generation
+	if m.state.Phase == fanfare.PhaseSending && m.state.Generation == generation {
+		return
+	}
+	if until, was := m.was[generation]; !was || w.now-until > fanfare.LookValid+tolerance {
+		w.violated("look", "%v may send of %v in generation %d: the message is %s, generation %d, since %v", n.owner(), ch.Ref, generation, m.state.Phase, m.state.Generation, w.now-until)
+	}
+	w.saw("sent within 750 ms of a stop")
+}
+
+// judgeBegin: nothing leaves that the journal does not show as in flight or doubted, and every copy has the same key.
+func (w *world) judgeBegin(n *node, ch *Chunk, m ChunkItem) {
+	w.note("%v begins %v/%d, attempt %d", n.owner(), ch.Ref, m.Seq, m.Attempt)
+	if row := w.row(ch.Ref); !row.InFlight.Has(m.Rank) && !row.Doubted.Has(m.Rank) {
+		w.violated("intent", "%v: %d is handed over and neither in flight nor doubted", ch.Ref, m.Seq)
+	}
+	if n.now-n.awake < time.Microsecond && n.awake > 0 {
+		w.saw("sent after a stall, its question was before")
+	}
+}
+
+// accept is the provider's side.
+func (w *world) accept(it item, ch *Chunk, m ChunkItem, key string) {
+	w.note("accepted %v of %v", it, ch.Ref)
+	w.copies[it]++
+	w.ledger = append(w.ledger, copyOf{item: it, revision: ch.Revision, at: w.now})
+	if was, there := w.keys[it]; there && was != key {
+		w.violated("key", "%v was sent as %s and as %s", it, was, key)
+	}
+	w.keys[it] = key
+	row := w.row(ch.Ref)
+	switch n := w.copies[it]; {
+	case n == 1:
+	case n > 2:
+		w.violated("copies", "%v got %d", it, n)
+	case !row.Doubted.Has(m.Rank):
+		w.violated("copies", "%v got 2 and is not doubted", it)
+	default:
+		w.saw("second copy")
+	}
+}
+
+// judgeAck: a task is given away only when its claim is durable, or when there is nothing to claim.
+func (w *world) judgeAck(n *node, d *delivery) {
+	t := d.task
+	m := w.message(t.Message)
+	row := w.row(t.BatchRef)
+	switch {
+	case w.claims[claimed{n, t.BatchRef}] > d.received: // it was answered
+		w.saw("task acknowledged")
+	case m.state.Phase != fanfare.PhaseSending || m.state.Generation > t.Generation:
+		w.saw("stale task dropped")
+	case row.Claimed(w.clock()) || row.State == fanfare.BatchDone || row.State == fanfare.BatchHeld || w.clock().Before(row.NotBefore):
+		w.saw("task of a claimed batch dropped")
+	case slices.ContainsFunc(n.held, func(o *delivery) bool { return o != d && o.task.BatchRef == t.BatchRef }):
+		w.saw("double task dropped")
+	default:
+		w.violated("ack", "%v/%d is acknowledged and not claimed", t.BatchRef, t.Generation)
+	}
+}
+
+// judgeCore: the core's own counts, and an open breaker lets one connection try at a time, when it is time to.
+func (w *world) judgeCore(n *node, effects []Effect) {
+	for _, e := range effects {
+		if d, ok := e.(Dial); ok {
+			if b := &n.core.lane(d.Lane).breaker; b.open && (n.core.now < b.at || b.probe == nil || b.probe.id != d.Conn) {
+				w.violated("breaker", "%v dials %s too early", n.owner(), d.Lane)
+			}
+		}
+	}
+	for _, l := range n.core.lanes {
+		held, asked, dialing := 0, 0, 0
+		for _, cl := range n.core.claims {
+			if cl.lane == l && cl.held {
+				held++
+			} else if cl.lane == l {
+				asked++
+			}
+		}
+		for _, cn := range l.conns {
+			if !cn.open {
+				dialing++
+			}
+		}
+		if held != l.held || asked != l.asked || dialing != l.dialing || len(l.conns) > 3 {
+			w.violated("core", "%v, %s: %d held (%d), %d asked (%d), %d dialing (%d), %d connections", n.owner(), l.Name, l.held, held, l.asked, asked, l.dialing, dialing, len(l.conns))
+		}
+	}
+}
+
+// judgeMessages follows the messages' states: each move is one of the state machine's, and an end is an end.
+func (w *world) judgeMessages() {
+	states := make([]fanfare.State, len(w.messages))
+	w.must(w.store.View(w.ctx, func(v fanfare.ControlView) error {
+		for i, s := range w.messages {
+			m, err := v.MessageByNum(s.num)
+			if err != nil {
+				return err
+			}
+			states[i] = m.State
+		}
+		return nil
+	}))
+	for i, s := range w.messages {
+		if states[i] != s.state {
+			w.moved(s, states[i])
+		}
+	}
+}
+
+func (w *world) moved(s *sending, to fanfare.State) {
+	from := s.state
+	w.note("%s: %s/%d → %s/%d", s.id, from.Phase, from.Generation, to.Phase, to.Generation)
+	w.saw(fmt.Sprintf("%s → %s", from.Phase, to.Phase))
+	if from.Phase == fanfare.PhaseSending {
+		s.was[from.Generation] = w.now
+	}
+	s.state = to
+	if to.PauseReason == fanfare.PauseDamaged {
+		w.saw("paused as damaged")
+	}
+	if to.Phase.Final() || to.Phase == fanfare.PhasePaused {
+		w.judgeEnd(s)
+	}
+}
+
+// judgeEnd compares with the batches when a message has ended or is paused.
+func (w *world) judgeEnd(s *sending) {
+	for _, row := range w.rows(s) {
+		switch p := s.state.Phase; {
+		case p == fanfare.PhaseCompleted && row.State != fanfare.BatchDone:
+			w.violated("completed", "%s is completed, %v is not done: %d pending, %d in flight", s.id, row.BatchRef, row.Pending.Len(), row.InFlight.Len())
+		case p != fanfare.PhaseSending && !row.InFlight.Empty() && row.State != fanfare.BatchHeld:
+			w.violated("drained", "%s is %s, %v has %v in flight", s.id, p, row.BatchRef, ranks(row.InFlight))
+		}
+	}
+}
+
+// judgeFreeze: an audience is frozen once.
+func (w *world) judgeFreeze(m fanfare.MessageNum, s fanfare.Slot) {
+	if !w.latch(m, s).Frozen {
+		return
+	}
+	rows, err := w.store.Batches(w.ctx, m, s, 0, 1<<20)
+	w.must(err)
+	is := frozen{len(rows), make(map[fanfare.Part]*set.Set)}
+	sizes, err := w.store.Parts(w.ctx, m, s)
+	w.must(err)
+	for part := range sizes {
+		if is.parts[part], err = w.store.PartSet(w.ctx, m, s, part); err != nil {
+			return // damaged
+		}
+	}
+	was, there := w.frozen[frozenSlot{m, s}]
+	if !there {
+		w.saw("frozen")
+		w.frozen[frozenSlot{m, s}] = is
+		return
+	}
+	same := was.batches == is.batches && len(was.parts) == len(is.parts)
+	for part, members := range was.parts {
+		same = same && is.parts[part] != nil && members.Equal(is.parts[part])
+	}
+	if !same {
+		w.violated("freeze", "message %d, slot %d: %d batches after %d", m, s, is.batches, was.batches)
+	}
+}
