@@ -2,41 +2,32 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	"fanfare"
 )
 
 // action is a button: what a person may do to a message.
 type action struct {
-	Name    string        // in the address and in the words
+	Name    string        // in the address, in the words and in the API
 	event   fanfare.Event // what it is to the state machine, which alone says where the button is shown
-	route   string        // below the message in the API
-	body    map[string]any
-	Confirm bool // asks once more, on a page of its own
-	needs   func(counts) bool
+	Confirm bool          // asks once more, on a page of its own
 }
 
 func actions() []action {
-	some := func(of func(counts) int) func(counts) bool { return func(c counts) bool { return of(c) > 0 } }
 	return []action{
-		{Name: "start", event: fanfare.EventStart, route: "start"},
-		{Name: "pause", event: fanfare.EventPause, route: "pause"},
-		{Name: "resume", event: fanfare.EventResume, route: "resume"},
-		{Name: "resume_failed", event: fanfare.EventResumeScope, route: "resume", body: map[string]any{"scope": "failed"}, Confirm: true,
-			needs: some(func(c counts) int { return c.Failed })},
-		{Name: "resume_uncertain", event: fanfare.EventResumeScope, route: "resume", body: map[string]any{"scope": "uncertain"}, Confirm: true,
-			needs: some(func(c counts) int { return c.Uncertain })},
-		{Name: "cancel", event: fanfare.EventCancel, route: "cancel", Confirm: true},
+		{Name: "start", event: fanfare.EventStart},
+		{Name: "pause", event: fanfare.EventPause},
+		{Name: "resume", event: fanfare.EventResume},
+		{Name: "cancel", event: fanfare.EventCancel, Confirm: true},
 	}
 }
 
-// possible lists what moves a message of this phase and these counts. A pause that has not drained can be resumed, so only Moved counts;
-// where a paused message came from is not known here, so a scope is offered when it is completed.
-func possible(p fanfare.Phase, c counts) []action {
+// possible lists what moves a message of this phase.
+func possible(p fanfare.Phase) []action {
 	var out []action
 	for _, a := range actions() {
-		_, verdict := fanfare.Next(fanfare.State{Phase: p}, a.event)
-		if verdict == fanfare.Moved && (a.needs == nil || a.needs(c)) {
+		if _, verdict := fanfare.Next(fanfare.State{Phase: p}, a.event); verdict == fanfare.Moved {
 			out = append(out, a)
 		}
 	}
@@ -65,9 +56,6 @@ func (s *site) act(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var in any
-	if a.body != nil {
-		in = a.body
-	}
 	if a.Name == "start" {
 		expected, err := whole(r.PostFormValue("expect"))
 		if err != nil { // the button always says how many; a start that does not is none of ours
@@ -76,7 +64,7 @@ func (s *site) act(w http.ResponseWriter, r *http.Request) {
 		}
 		in = map[string]any{"expect_recipients": expected}
 	}
-	if err := s.call(r, http.MethodPost, messagePath(id, a.route), r.PostFormValue("once"), in, nil); err != nil {
+	if err := s.call(r, http.MethodPost, messagePath(id, a.Name), r.PostFormValue("once"), in, nil); err != nil {
 		s.refused(w, r, id, err)
 		return
 	}
@@ -103,6 +91,9 @@ func (s *site) confirm(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	v.Action = a
+	if !slices.Contains(v.Actions, a) { // too late
+		http.Redirect(w, r, pagePath(id), http.StatusSeeOther)
+		return
+	}
 	s.show(w, r, http.StatusOK, "confirm", &page{Title: v.Title(), Here: pagePath(id, a.Name), Body: v})
 }

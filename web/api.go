@@ -15,6 +15,7 @@ type problem struct {
 	Title      string `json:"title"`
 	Detail     string `json:"detail"`
 	Code       string `json:"code"`
+	Planned    *int   `json:"planned"` // with audience_changed: how many it would go to now
 	RetryAfter string `json:"-"`
 }
 

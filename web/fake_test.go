@@ -92,7 +92,7 @@ func refuse(w http.ResponseWriter, p problem) {
 		w.Header().Set("Retry-After", p.RetryAfter)
 	}
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(p.Status), "status": p.Status, "detail": p.Detail, "code": p.Code})
+	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(p.Status), "status": p.Status, "detail": p.Detail, "code": p.Code, "planned": p.Planned})
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -174,6 +174,13 @@ func (f *fakeAPI) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fakeAPI) stream(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	_, known := f.messages[r.PathValue("id")]
+	f.mu.Unlock()
+	if !known {
+		refuse(w, problem{Status: http.StatusNotFound, Detail: "no such message"})
+		return
+	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
 	_ = control.Flush()

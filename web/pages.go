@@ -129,6 +129,9 @@ func (s *site) refused(w http.ResponseWriter, r *http.Request, id string, err er
 		s.fail(w, r, err)
 		return
 	}
+	if p.Planned != nil && v.Count != nil { // the API counted with all that it knows of the message: this number will do
+		v.Count = &count{Planned: *p.Planned}
+	}
 	shown := s.messagePage(v)
 	shown.Notice, shown.Refresh = s.explain(r, p), 0 // a refresh would ask for the form's address
 	s.show(w, r, p.Status, "message", shown)
@@ -201,12 +204,12 @@ func address(path string, query url.Values) string {
 type messageView struct {
 	message
 	progress
-	Frozen   bool // there is an audience to speak of
-	Failures []failure
-	Count    *count  // who would get it, before the start
-	Uncount  *notice // why that is not known
+	Frozen   bool      // there is an audience to speak of
+	Failures []failure // the greatest groups
+	More     int       // groups that are not shown
+	Count    *count    // who would get it, before the start
+	Uncount  *notice   // why that is not known
 	Actions  []action
-	Action   action // the one to confirm
 	Once     string // an Idempotency-Key for the start: clicking twice starts once
 }
 
@@ -231,6 +234,8 @@ func (v *messageView) Starts() bool {
 	return v.Phase == fanfare.PhaseDraft || v.Phase == fanfare.PhaseScheduled
 }
 
+const groupsShown = 50
+
 // read asks the API for all that a message's page shows.
 func (s *site) read(r *http.Request, id string) (*messageView, error) {
 	v := &messageView{Once: rand.Text()}
@@ -244,9 +249,12 @@ func (s *site) read(r *http.Request, id string) (*messageView, error) {
 		if err := s.call(r, http.MethodGet, messagePath(id, "failures"), "", nil, &v.Failures); err != nil {
 			return nil, err
 		}
+		if n := len(v.Failures); n > groupsShown { // servers that repeat the address in their answer make a group for each
+			v.Failures, v.More = v.Failures[:groupsShown], n-groupsShown
+		}
 	}
 	v.Frozen = v.StartedAt != nil && v.Phase != fanfare.PhasePreparing || v.Counts.Audience > 0
-	v.Actions = possible(v.Phase, v.Counts)
+	v.Actions = possible(v.Phase)
 	if v.Starts() {
 		v.Count, v.Uncount = s.count(r, &v.message)
 	}

@@ -111,12 +111,12 @@ function waiting(w) {
 	set('[data-live=waiting-next]', w.next_try_at ? words['live.next_try'] + ' ' + clock(w.next_try_at) : '');
 }
 
-// follow asks the server for what only it can make: the buttons after a change of phase at once, the failures at most every 3 s.
+// follow asks the server for what only it can make: the buttons after a change of phase at once, the failures at most every 5 s.
 function follow(p) {
 	const now = Date.now(), c = p.counts;
 	const key = [c.failed > 0 && c.failed, c.doubted > 0, p.waiting && p.waiting.reason].join();
 	const turned = phase !== null && p.phase !== phase;
-	if (turned || phase !== null && key !== askedFor && now - asked > 3000) {
+	if (turned || phase !== null && key !== askedFor && now - asked > 5000) {
 		asked = now;
 		askedFor = key;
 		refresh();
