@@ -1,15 +1,20 @@
 package sqlite_test
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"fanfare"
+	"fanfare/set"
 	"fanfare/stores/sqlite"
 )
 
@@ -159,4 +164,322 @@ func BenchmarkImportBare(b *testing.B) {
 		}
 	}
 	m.report(importPeople, "rows")
+}
+
+// BenchmarkProfiles reads the recipients of one batch, as rendering does.
+func BenchmarkProfiles(b *testing.B) {
+	s := benchStore(b)
+	const people = 200_000
+	by := importBlock(people, 0, people, s.Slots(), 1)
+	done, err := s.Upsert(b.Context(), 3, by[3], fanfare.UpsertOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, step := range map[string]int{"neighbours": 1, "one in ten": 10} {
+		b.Run(name, func(b *testing.B) {
+			var seqs []fanfare.Seq
+			for i := 0; len(seqs) < 500; i += step {
+				seqs = append(seqs, done[i].Seq)
+			}
+			for b.Loop() {
+				found, err := s.Profiles(b.Context(), 3, seqs)
+				if err != nil || found[499].ExternalID == "" {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSets(b *testing.B) {
+	s := benchStore(b)
+	m := benchMessage(b, s, 1_000_000, 500)
+	b.Run("LoadSet", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.LoadSet(b.Context(), 3, fanfare.SetAlive); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Members", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if got, err := s.Members(b.Context(), m, 3, uint32(i%100*500), 500); err != nil || len(got) != 500 { //nolint:gosec // small
+				b.Fatal(len(got), err)
+			}
+		}
+	})
+	b.Run("Backlog", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := s.Backlog(b.Context(), m, 3, 0, 10); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Tally", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.Tally(b.Context(), m, 3); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// benchMessage freezes a message to n people, numbers only, and lets it send.
+func benchMessage(b *testing.B, s fanfare.Store, n, size int) fanfare.MessageNum {
+	b.Helper()
+	m := fanfare.Message{ID: "bench", Channel: fanfare.ChannelNull, State: fanfare.State{Phase: fanfare.PhaseSending, Generation: 1}}
+	if err := s.Update(b.Context(), func(tx fanfare.ControlTx) error { return tx.InsertMessage(&m) }); err != nil {
+		b.Fatal(err)
+	}
+	for i := range s.Slots() {
+		slot := fanfare.Slot(i) //nolint:gosec // slots fit
+		if err := s.Number(b.Context(), slot, n/s.Slots()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	benchFreeze(b, s, m.Num, size)
+	for i := range s.Slots() {
+		if err := s.Spread(b.Context(), fanfare.Slot(i), m.Num, fanfare.SlotSending, 1); err != nil { //nolint:gosec // slots fit
+			b.Fatal(err)
+		}
+	}
+	return m.Num
+}
+
+func benchFreeze(b *testing.B, s fanfare.Store, m fanfare.MessageNum, size int) {
+	b.Helper()
+	for i := range s.Slots() {
+		slot := fanfare.Slot(i) //nolint:gosec // slots fit
+		if err := s.Spread(b.Context(), slot, m, fanfare.SlotPreparing, 1); err != nil {
+			b.Fatal(err)
+		}
+		if done, err := s.Freeze(b.Context(), slot, m, 1, size, func(v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
+			alive, err := v.LoadSet(fanfare.SetAlive)
+			return map[fanfare.Part]*set.Set{fanfare.PartSend: alive}, err
+		}); err != nil || !done {
+			b.Fatal(done, err)
+		}
+	}
+}
+
+func BenchmarkFreeze(b *testing.B) {
+	s := benchStore(b)
+	benchMessage(b, s, 10_000_000, 500)
+	m := fanfare.MessageNum(1)
+	for b.Loop() {
+		m++
+		benchFreeze(b, s, m, 500)
+	}
+}
+
+// journal drives every batch of a message from its claim to its end, many batches in each call, chunk members a record.
+type journal struct {
+	b       *testing.B
+	s       fanfare.Store
+	message fanfare.MessageNum
+	chunk   int
+	records int
+}
+
+// side drives the batches of some slots, so that calls of several sides overlap as those of a node's providers do.
+func (j *journal) side(ctx context.Context, slots []fanfare.Slot, batches, at int) (records int, err error) {
+	type held struct {
+		row     fanfare.Batch
+		members []fanfare.Seq
+		next    int
+	}
+	suppressions := fanfare.Suppressions(fanfare.ChannelEmail, "news", false)
+	for _, slot := range slots {
+		for first := 0; first < batches; first += at {
+			var entries []fanfare.Entry
+			for k := first; k < min(first+at, batches); k++ {
+				entries = append(entries, fanfare.Entry{Claim: &fanfare.Claim{BatchRef: fanfare.BatchRef{Message: j.message, Slot: slot, Batch: fanfare.BatchNo(k)}, //nolint:gosec // small
+					Generation: 1, Owner: fanfare.Owner{Node: "bench", Incarnation: 1}, Lease: fanfare.LeaseTime}})
+			}
+			open := make([]*held, 0, len(entries))
+			for _, a := range j.s.Append(ctx, 0, entries) {
+				if a.Answer != fanfare.Applied {
+					return records, fmt.Errorf("claim: %d: %w", a.Answer, a.Err)
+				}
+				members, err := j.s.Members(ctx, j.message, slot, a.Row.First, a.Row.N)
+				if err != nil {
+					return records, err
+				}
+				open = append(open, &held{row: a.Row, members: members})
+			}
+			for len(open) > 0 {
+				entries = entries[:0]
+				for _, h := range open {
+					r := &fanfare.Record{BatchRef: h.row.BatchRef, Generation: 1, Fence: h.row.Fence, Step: h.row.Step, Next: h.row, Lease: fanfare.LeaseTime}
+					if h.next > 0 {
+						r.SentNow = true
+						if len(r.Next.Runs) == 0 {
+							r.Next.Runs = []fanfare.Run{{Revision: 1}}
+						}
+						r.Next.Sent += r.Next.InFlight.Len()
+						r.Next.InFlight.Reset()
+					}
+					if h.next < h.row.N {
+						r.Intent = &fanfare.Intent{Suppressions: suppressions}
+						for range min(j.chunk, h.row.N-h.next) {
+							r.Intent.Members = append(r.Intent.Members, fanfare.Member{Rank: h.next, Seq: h.members[h.next]})
+							h.next++
+						}
+					} else {
+						r.Lease = 0
+					}
+					entries = append(entries, fanfare.Entry{Record: r})
+				}
+				records += len(entries)
+				left := open[:0]
+				for i, a := range j.s.Append(ctx, 0, entries) {
+					if a.Answer != fanfare.Applied {
+						return records, fmt.Errorf("record: %d: %w", a.Answer, a.Err)
+					}
+					if h := open[i]; a.Row.State != fanfare.BatchDone {
+						h.row = a.Row
+						left = append(left, h)
+					}
+				}
+				open = left
+			}
+		}
+	}
+	return records, nil
+}
+
+func (j *journal) run(batches, at, sides int) {
+	j.b.Helper()
+	var group sync.WaitGroup
+	counts, errs := make([]int, sides), make([]error, sides)
+	for i := range sides {
+		group.Go(func() {
+			var slots []fanfare.Slot
+			for n := i; n < j.s.Slots(); n += sides {
+				slots = append(slots, fanfare.Slot(n)) //nolint:gosec // slots fit
+			}
+			counts[i], errs[i] = j.side(j.b.Context(), slots, batches, at)
+		})
+	}
+	group.Wait()
+	for i := range sides {
+		j.records += counts[i]
+		if errs[i] != nil {
+			j.b.Fatal(errs[i])
+		}
+	}
+}
+
+// BenchmarkJournal sends to 10,000,000 in whole batches, and to fewer in chunks of 8, as e-mail is journaled.
+func BenchmarkJournal(b *testing.B) {
+	for _, c := range []struct {
+		name      string
+		n, chunk  int
+		at, sides int
+	}{
+		{"whole batches", 10_000_000, 500, 64, 2},
+		{"chunks of 8", 1_600_000, 8, 64, 2},
+		{"chunks of 8, small calls", 800_000, 8, 4, 8},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			m, records := meter{b: b}, 0
+			b.StopTimer()
+			for range b.N {
+				s := benchStore(b)
+				j := &journal{b: b, s: s, message: benchMessage(b, s, c.n, 500), chunk: c.chunk}
+				m.start()
+				j.run(c.n/s.Slots()/500, c.at, c.sides)
+				m.stop()
+				records += j.records
+			}
+			m.report(records/b.N, "records")
+		})
+	}
+}
+
+// save is the statement with which a record writes its row.
+const save = `UPDATE batches SET state = ?, sent = ?, failed = ?, skipped = ?, uncertain = ?, fence = ?, step = ?, owner = ?, incarnation = ?,
+  lease_until = ?, not_before = ?, pending = ?, in_flight = ?, doubted = ?, runs = ?, held = ?
+WHERE message = ? AND slot = ? AND batch = ? AND fence = ? AND step = ? AND first = ? AND n = ?`
+
+// BenchmarkJournalBare is the bare committer: it makes the statements of BenchmarkJournal's chunks of 8, ready made, in as large groups.
+func BenchmarkJournalBare(b *testing.B) {
+	const people, size, chunk, group = 800_000, 500, 8, 128
+	m, records := meter{b: b}, 0
+	b.StopTimer()
+	for range b.N {
+		name := filepath.Join(b.TempDir(), "fanfare.db")
+		s, err := sqlite.Open(b.Context(), name, sqlite.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		num, slots := benchMessage(b, s, people, size), s.Slots()
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		db, err := sql.Open("sqlite", "file:"+name+"?_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(4000)&_pragma=cache_size(-32000)")
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := db.Conn(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := c.Raw(func(raw any) error {
+			run := func(s driver.Stmt, args []driver.NamedValue) error {
+				r, err := s.(driver.StmtExecContext).ExecContext(b.Context(), args) //nolint:forcetypeassert // of this driver
+				if err == nil && args != nil {
+					if n, _ := r.RowsAffected(); n != 1 {
+						err = fmt.Errorf("%d rows changed", n)
+					}
+				}
+				return err
+			}
+			var prepared [3]driver.Stmt
+			for i, text := range [...]string{"BEGIN IMMEDIATE", save, "COMMIT"} {
+				s, err := raw.(driver.Conn).Prepare(text) //nolint:forcetypeassert // of this driver
+				if err != nil {
+					return err
+				}
+				defer s.Close() //nolint:errcheck // ends with the connection
+				prepared[i] = s
+			}
+			pending, inFlight := set.FullBits(size), set.NewBits(size)
+			for k := range chunk {
+				inFlight.Set(k)
+			}
+			m.start()
+			defer m.stop()
+			args := make([]driver.NamedValue, 23)
+			for first := 0; first < people/size; first += group { // the batches that are under way at the same time
+				for step := range size/chunk + 2 {
+					if err := run(prepared[0], nil); err != nil {
+						return err
+					}
+					for k := first; k < min(first+group, people/size); k++ {
+						lease := time.Now().Add(fanfare.LeaseTime).UnixMicro()
+						for i, v := range [...]driver.Value{int64(1), int64(step * chunk), int64(0), int64(0), int64(0), int64(0), int64(step + 1), "bench", int64(1),
+							lease, int64(0), pending.Bytes(), inFlight.Bytes(), nil, `[{"revision":1,"at":1770000000000000}]`, nil,
+							int64(num), int64(k % slots), int64(k / slots), int64(0), int64(step), int64(k / slots * size), int64(size)} {
+							args[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+						}
+						if err := run(prepared[1], args); err != nil {
+							return err
+						}
+						records++
+					}
+					if err := run(prepared[2], nil); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(c.Close(), db.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	m.report(records/b.N, "records")
 }

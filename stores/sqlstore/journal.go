@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"fanfare"
+	"fanfare/set"
 )
 
 // Shards implements fanfare.Journal.
@@ -292,7 +293,7 @@ func (g *group) tryRecord(r *fanfare.Record, l fanfare.Latch, b *fanfare.Batch) 
 	}
 	var who suppressions
 	if r.Intent != nil {
-		if who, err = g.suppressions(r.Slot, r.Intent.Suppressions); err != nil {
+		if who, err = g.suppressions(r.Slot, r.Intent); err != nil {
 			return a, false, err
 		}
 	}
@@ -378,9 +379,10 @@ func (g *group) exceptionsOf(r fanfare.BatchRef, members []fanfare.Seq) (found [
 
 // suppressions tell who gets nothing, as of this transaction.
 type suppressions struct {
-	alive   loaded
-	parts   []suppressedBy
-	damaged error // what would say it of somebody who was asked for
+	allAlive bool
+	alive    loaded
+	parts    []suppressedBy
+	damaged  error // what would say it of somebody who was asked for
 }
 
 type suppressedBy struct {
@@ -388,19 +390,30 @@ type suppressedBy struct {
 	loaded
 }
 
-func (g *group) suppressions(n fanfare.Slot, parts []fanfare.SuppressionPart) (who suppressions, err error) {
+func (g *group) suppressions(n fanfare.Slot, intent *fanfare.Intent) (who suppressions, err error) {
 	if who.alive, err = g.loadedSet(n, fanfare.SetAlive); err != nil {
 		return who, err
 	}
-	for _, part := range parts {
+	first, end := uint64(set.Universe), uint64(0)
+	for i := range intent.Members {
+		seq := uint64(intent.Members[i].Seq)
+		first, end = min(first, seq), max(end, seq+1)
+	}
+	// Most intents are for neighbours who are all alive and none of whom is suppressed: one look at a range tells that of all of them.
+	const many = 32
+	if len(intent.Members) >= many && who.alive.damaged == nil {
+		who.allAlive = uint64(who.alive.members.LenRange(first, end)) == end-first //nolint:gosec // never negative
+	}
+	for _, part := range intent.Suppressions {
 		for _, name := range part.Sets {
 			l, err := g.loadedSet(n, name)
 			if err != nil {
 				return who, err
 			}
-			if l.damaged != nil || !l.members.Empty() {
-				who.parts = append(who.parts, suppressedBy{part.Reason, l})
+			if l.damaged == nil && (l.members.Empty() || len(intent.Members) >= many && l.members.LenRange(first, end) == 0) {
+				continue
 			}
+			who.parts = append(who.parts, suppressedBy{part.Reason, l})
 		}
 	}
 	return who, nil
@@ -419,11 +432,13 @@ func (g *group) loadedSet(n fanfare.Slot, name fanfare.SetName) (loaded, error) 
 }
 
 func (s *suppressions) why(seq fanfare.Seq) (fanfare.Reason, bool) {
-	if err := s.alive.at(seq); err != nil {
-		s.damaged = err
-	}
-	if !s.alive.members.Contains(seq) {
-		return fanfare.ReasonErased, true
+	if !s.allAlive {
+		if err := s.alive.at(seq); err != nil {
+			s.damaged = err
+		}
+		if !s.alive.members.Contains(seq) {
+			return fanfare.ReasonErased, true
+		}
 	}
 	for i := range s.parts {
 		p := &s.parts[i]

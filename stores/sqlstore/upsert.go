@@ -80,7 +80,7 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 func (u *upsert) prepare() (*creation, error) {
 	f := &creation{statement: "recipients.create_plain", width: 5}
 	for i := range u.changes {
-		if c := &u.changes[i]; c.Phone != nil && *c.Phone != "" || c.Locale != nil && *c.Locale != "" || c.TimeZone != nil && *c.TimeZone != "" {
+		if c := &u.changes[i]; said(c.Phone)+said(c.Locale)+said(c.TimeZone) != "" {
 			f.statement, f.width = "recipients.create", 8
 			break
 		}
@@ -101,10 +101,9 @@ func (u *upsert) prepare() (*creation, error) {
 		left--
 		c := &u.changes[i]
 		p := profile{}
-		p.Recipient, _ = c.Apply(nil)
 		p.address(c)
 		var err error
-		if scratch, err = appendAttributes(scratch[:0], p.Attributes); err != nil {
+		if scratch, err = appendAttributes(scratch[:0], c.Attributes); err != nil {
 			return nil, fmt.Errorf("recipient %q: %w", c.ExternalID, err)
 		}
 		var attributes driver.Value
@@ -113,13 +112,13 @@ func (u *upsert) prepare() (*creation, error) {
 		}
 		put(int64(i))
 		put(p.mailbox)
-		put(p.ExternalID)
-		put(p.Email)
+		put(c.ExternalID)
+		put(said(c.Email))
 		put(attributes)
 		if f.width == 8 {
-			put(p.Phone)
-			put(p.Locale)
-			put(p.TimeZone)
+			put(said(c.Phone))
+			put(said(c.Locale))
+			put(said(c.TimeZone))
 		}
 	}
 	for i := range u.changes {
@@ -131,6 +130,14 @@ func (u *upsert) prepare() (*creation, error) {
 		}
 	}
 	return f, nil
+}
+
+// said is what a field of a change means for somebody new, as RecipientChange.Apply of nobody says.
+func said(field *string) string {
+	if field == nil {
+		return ""
+	}
+	return *field
 }
 
 // insert runs the statements for people numbered from first on.

@@ -13,6 +13,7 @@ func recordScenarios() []scenario {
 		{"intent, results, finish", recordLife},
 		{"stale by fence and by step", recordStale},
 		{"suppressed at the intent", recordSuppressed},
+		{"a whole batch at once, some suppressed", recordManySuppressed},
 		{"halted: results in, intent refused", recordHalted},
 		{"results outlive the generation", recordLate},
 		{"giving up", recordRelease},
@@ -124,6 +125,50 @@ func recordSuppressed(x *fixture) {
 	}), fanfare.Applied, "essential")
 	if h.row.InFlight.Len() != 1 {
 		x.t.Errorf("essential: %+v", h.row)
+	}
+}
+
+// recordManySuppressed journals hundreds together, in every mixture of the dead and the suppressed.
+func recordManySuppressed(x *fixture) {
+	const s, size = 2, 100
+	for i, c := range []struct{ dead, bounced *set.Set }{
+		{set.New(), set.New()},
+		{set.New(), set.Of(7, 8, 99)},
+		{set.Of(0), set.New()},
+		{set.Of(50, 51), set.Of(50, 52)},
+		{set.Range(0, size), set.Of(3)},
+		{set.New(), set.Range(0, size)},
+	} {
+		m, planned := x.sending(s, size, size)
+		shift := func(of *set.Set) *set.Set {
+			moved := set.New()
+			for rank := range of.All() {
+				moved.Add(planned[rank])
+			}
+			return moved
+		}
+		h := x.take(ref(m, s, 0))
+		bounced := fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonBounced)
+		x.change(s, bounced, shift(c.bounced), nil)
+		x.change(s, fanfare.SetAlive, nil, shift(c.dead))
+		ranks := make([]int, size)
+		for rank := range ranks {
+			ranks[rank] = size - 1 - rank // in any order
+		}
+		x.answers(h.record(func(r *fanfare.Record) {
+			r.Intent = h.intent(ranks...)
+			r.Intent.Suppressions = fanfare.Suppressions(fanfare.ChannelEmail, "news", false)
+		}), fanfare.Applied, "intent")
+		for rank := range size {
+			dead, skipped := c.dead.Contains(uint32(rank)), c.bounced.Contains(uint32(rank)) //nolint:gosec // small
+			if h.row.InFlight.Has(rank) == (dead || skipped) {
+				x.t.Errorf("step %d: rank %d, dead %v, bounced %v, is in flight: %v", i, rank, dead, skipped, h.row.InFlight.Has(rank))
+			}
+		}
+		if want := set.Or(c.dead, c.bounced).Len(); h.row.Skipped != want || len(x.exceptions(m, s, 0)) != want {
+			x.t.Errorf("step %d: %d skipped, %d exceptions, want %d", i, h.row.Skipped, len(x.exceptions(m, s, 0)), want)
+		}
+		x.change(s, bounced, nil, shift(c.bounced))
 	}
 }
 
