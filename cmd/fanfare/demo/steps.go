@@ -168,7 +168,7 @@ func (s *show) proof(ctx context.Context) error {
 			wrong++
 		}
 	}
-	fmt.Fprintf(s.Out, "   ever in doubt, because they were in flight when the process died: %d (at most %d connections × %d)\n", len(doubted), s.connections(), chunk)
+	fmt.Fprintf(s.Out, "   ever in doubt, because they were in flight when the process died: %d (at most %d connections × %d; ×2 got both copies)\n", len(doubted), s.connections(), chunk)
 	fmt.Fprint(s.Out, named(doubted, copies))
 	switch {
 	case !p.Balanced || k.Audience != s.Recipients || k.Sent+k.Uncertain != s.Recipients:
@@ -208,7 +208,7 @@ func named(doubted map[string]bool, copies map[string]int) string {
 	var text, line strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(doubted)) {
 		if copies[id] > 1 {
-			id += fmt.Sprintf(" (%d copies)", copies[id])
+			id += fmt.Sprintf("×%d", copies[id])
 		}
 		if line.Len()+len(id) > 100 {
 			text.WriteString("     " + line.String() + "\n")
@@ -227,13 +227,14 @@ func (s *show) follow(ctx context.Context, enough func(client.Progress) bool) er
 	stop := errors.New("enough")
 	var last client.Progress
 	var printed time.Time
+	said := ""
 	err := s.server.Watch(ctx, s.message, func(p client.Progress) error {
 		last = p
 		if s.Redraw {
 			s.redraw("%s", bar(p))
 		} else if time.Since(printed) > 2*time.Second {
-			printed = time.Now()
-			fmt.Fprintln(s.Out, bar(p))
+			printed, said = time.Now(), bar(p)
+			fmt.Fprintln(s.Out, said)
 		}
 		if enough(p) {
 			return stop
@@ -246,7 +247,9 @@ func (s *show) follow(ctx context.Context, enough func(client.Progress) bool) er
 	if err != nil {
 		return fmt.Errorf("follow the message: %w", err)
 	}
-	s.line("%s", bar(last))
+	if bar(last) != said {
+		s.line("%s", bar(last))
+	}
 	return nil
 }
 

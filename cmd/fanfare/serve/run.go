@@ -35,12 +35,13 @@ type Config struct {
 	Log         *slog.Logger
 	Version     string
 
-	links string // where the links in mail lead
+	links string             // where the links in mail lead
+	fixed []fanfare.Provider // of the configuration file
 }
 
 // linkBase is where the links in mail lead: to the public URL. Without one mail goes to mail servers of this machine only (the API sees to
 // that), for trying things out: then they lead to this very server, if it listens for this machine. Empty: there are none.
-func linkBase(c Config, at net.Addr) string {
+func linkBase(c *Config, at net.Addr) string {
 	if c.PublicURL != "" {
 		return c.PublicURL
 	}
@@ -93,6 +94,9 @@ func (c *Config) check() error {
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
 		return fmt.Errorf("%w: --public-url %q; write it like https://news.example.org", fanfare.ErrUsage, c.PublicURL)
 	}
+	if _, err := fileProviders(c.File); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -129,7 +133,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	c.links = linkBase(c, l.Addr())
+	c.links = linkBase(&c, l.Addr())
 	n, err := wire(ctx, c, folder, store)
 	if err != nil {
 		return err

@@ -122,13 +122,10 @@ func openBook(c Config, folder *home.Folder, store fanfare.Control) (*providers.
 	if err != nil {
 		return nil, err
 	}
-	fixed, err := fileProviders(c.File)
-	if err != nil {
-		return nil, err
-	}
-	return providers.New(store, master, fixed)
+	return providers.New(store, master, c.fixed)
 }
 
+// fileProviders reads the providers of the configuration file and has their channels look at them.
 func fileProviders(f *config.File) (fixed []fanfare.Provider, err error) {
 	if f == nil {
 		return nil, nil
@@ -207,5 +204,5 @@ func checkProvider(p fanfare.Provider) error {
 	case p.Channel == fanfare.ChannelEmail:
 		return email.New(email.Config{}).Check(p)
 	}
-	return fmt.Errorf("provider %s: there is no channel %q; it is email or null: %w", p.Name, p.Channel, fanfare.ErrUsage)
+	return fmt.Errorf("provider %s: there is no channel %q; it is email or null", p.Name, p.Channel)
 }
