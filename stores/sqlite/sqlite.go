@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -93,12 +94,8 @@ func (d database) usable() error {
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("%s: %w: it is no regular file; name another one", d.file, fanfare.ErrUsage)
 		}
-		f, err := os.OpenFile(d.file, os.O_RDWR, 0)
-		if err != nil {
-			return d.unwritable(err)
-		}
-		if err := f.Close(); err != nil {
-			return d.unwritable(err)
+		if err := d.looksRight(); err != nil {
+			return err
 		}
 	}
 	// SQLite keeps its log beside the file, so the folder has to be writable too.
@@ -107,6 +104,23 @@ func (d database) usable() error {
 		return d.unwritable(err)
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// looksRight refuses a file that SQLite would take for an empty one, though it is short and of something else.
+func (d database) looksRight() error {
+	f, err := os.OpenFile(d.file, os.O_RDWR, 0)
+	if err != nil {
+		return d.unwritable(err)
+	}
+	const header = "SQLite format 3\x00"
+	first, err := io.ReadAll(io.LimitReader(f, int64(len(header))))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("%s: %w", d.file, err)
+	}
+	if len(first) > 0 && string(first) != header {
+		return fmt.Errorf("%s: %w", d.file, &sqlstore.Failure{Kind: fanfare.ErrDamaged, Err: errors.New("it does not begin as a database does"), Hint: damagedHint})
+	}
+	return nil
 }
 
 func (d database) unwritable(err error) error {
@@ -126,7 +140,7 @@ func (d database) Connect(ctx context.Context, read bool) (driver.Conn, error) {
 	if read {
 		pragmas = append(pragmas, "query_only(1)", "cache_size(-8000)")
 	} else {
-		pragmas = append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-32000)", "wal_autocheckpoint(4000)",
+		pragmas = append(pragmas, "synchronous(FULL)", "cache_size(-32000)", "wal_autocheckpoint(4000)",
 			"journal_size_limit(67108864)")
 		if d.maxPages > 0 {
 			pragmas = append(pragmas, fmt.Sprintf("max_page_count(%d)", d.maxPages))

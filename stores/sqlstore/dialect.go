@@ -20,6 +20,7 @@ type Dialect struct {
 	Name       string // also the folder of its migrations
 	BeginWrite string // a transaction that is the only one that writes, or whose rows are locked as they are read
 	BeginRead  string // a transaction on one snapshot
+	Setup      string // said of a database that is known to be ours or empty, before anything is written; may be empty
 	Tables     string // counts the tables that are there, and those that only Fanfare makes
 	Bulk       string // said before a long import, and
 	Steady     string // after it; both may be empty
@@ -31,7 +32,7 @@ type Dialect struct {
 // SQLite is the dialect of SQLite.
 func SQLite() Dialect {
 	return Dialect{
-		Name: "sqlite", BeginWrite: "BEGIN IMMEDIATE", BeginRead: "BEGIN",
+		Name: "sqlite", BeginWrite: "BEGIN IMMEDIATE", BeginRead: "BEGIN", Setup: "PRAGMA journal_mode = WAL",
 		Tables: "SELECT COUNT(*), SUM(name = 'fanfare_schema') FROM sqlite_schema WHERE type = 'table'",
 		Bulk:   "PRAGMA wal_autocheckpoint = 50000", Steady: "PRAGMA wal_autocheckpoint = 4000",
 		Integrity: "PRAGMA integrity_check(100)", Backup: "VACUUM INTO ?", Files: true,

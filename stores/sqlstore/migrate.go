@@ -46,15 +46,23 @@ func migrate(ctx context.Context, d Dialect, c *conn, slots int) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case version == len(steps):
-		return nil
-	case version > len(steps):
+	if version > len(steps) {
 		return fmt.Errorf("%s: %w: its tables are of version %d, this program knows %d; use the newer fanfare that made it, or restore a backup from before",
 			c.db.Name(), fanfare.ErrForeign, version, len(steps))
 	}
+	if d.Setup != "" {
+		if err := c.script(d.Setup); err != nil {
+			return err
+		}
+	}
+	if version == len(steps) {
+		return nil
+	}
 	if err := c.plain(d.BeginWrite); err != nil {
 		return err
+	}
+	if version, err = schemaVersion(d, c); err != nil || version >= len(steps) { // another process was faster
+		return errors.Join(err, c.plain("ROLLBACK"))
 	}
 	if err := migrateFrom(ctx, c, steps, version, slots); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", c.db.Name(), err), c.plain("ROLLBACK"))
