@@ -144,9 +144,10 @@ func judge(a esmtp.Answer) fanfare.SendAnswer {
 	}
 }
 
-// wantsAccount: RFC 4954, 6: the server wants authentication, or TLS, before it takes anything from anybody.
+// wantsAccount: RFC 4954, 6: the server wants authentication, or TLS, before it takes anything from anybody. It is 530 5.7.0 there;
+// go-smtp's servers say 502 5.7.0.
 func wantsAccount(a esmtp.Answer) bool {
-	return a.Kind == esmtp.Failed && a.Step == esmtp.StepMail && a.Code == 530
+	return a.Kind == esmtp.Failed && a.Step == esmtp.StepMail && (a.Code == 530 || a.Code == 502 && a.Enhanced == "5.7.0")
 }
 
 // code writes "550 5.1.1".
