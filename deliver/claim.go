@@ -78,9 +78,9 @@ func (cl *claim) ended() bool {
 	return cl.dropped && cl.flying == 0 && cl.record == nil && cl.delivery == nil
 }
 
-// leaving says whether the batch is given up, though the node still has to do with it.
-func (cl *claim) leaving() bool {
-	return cl.dropped || cl.record != nil && cl.record.entry.Record.Lease == 0
+// leaving says whether the claim is over, as far as is known, though the node still has to do with it.
+func (c *Core) leaving(cl *claim) bool {
+	return cl.dropped || cl.record != nil && cl.record.entry.Record.Lease == 0 || cl.held && c.now >= Instant(cl.lease.Load())
 }
 
 // stopped says whether nothing of it may be begun any more.

@@ -199,10 +199,15 @@ func (c *Core) Done() bool {
 	return true
 }
 
-// Next tells when the core wants to be stepped though nothing happened.
+// Next tells when the core wants to be stepped though nothing happened: later than the last step, which did what was due then. What it
+// could not do waits for an event.
 func (c *Core) Next() Instant {
 	next := Never
-	soon := func(i Instant) { next = min(next, i) }
+	soon := func(i Instant) {
+		if i > c.now {
+			next = min(next, i)
+		}
+	}
 	if !c.looking {
 		soon(c.lookAt)
 	}
@@ -226,7 +231,7 @@ func (c *Core) Next() Instant {
 			soon(cl.later[0].due)
 		}
 	}
-	return max(next, c.now)
+	return next
 }
 
 func (c *Core) stop() {
@@ -373,7 +378,7 @@ func (c *Core) task(l *lane, t pendingTask) {
 	looked := s != nil && s.began > t.at // by a reading that began after it came
 	cl := c.byRef[task.BatchRef]
 	switch {
-	case cl != nil && (cl.leaving() || cl.generation < task.Generation || c.now >= Instant(cl.lease.Load())): // of what comes after it
+	case cl != nil && (cl.generation < task.Generation || c.leaving(cl)): // it may be of what comes after the claim
 		c.back(t.delivery, errorWait)
 		return
 	case cl != nil:

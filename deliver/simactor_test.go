@@ -259,6 +259,11 @@ func (w *world) operate(s *sending, e fanfare.Event) {
 				if v == fanfare.Moved {
 					w.saw("operator: " + string(e))
 				}
+				for _, n := range w.nodes {
+					if w.flip(0.3) {
+						n.event(Nudged{})
+					}
+				}
 				err = fanfare.SpreadAll(w.ctx, a, w.slots, m)
 			}
 			if err == nil || e != fanfare.EventStart && e != fanfare.EventSchedule && w.flip(0.5) || !a.sleep(w.between(0, time.Second)) {

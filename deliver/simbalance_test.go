@@ -19,15 +19,34 @@ func (w *world) balance() {
 		if s.rated {
 			w.judgeRate(string(s.id), s.begun, s.rate)
 		}
-		if s.state.Phase == fanfare.PhaseCompleted {
-			w.saw("completed")
-		}
+		w.balanceOutcome(s)
 	}
 	for _, l := range w.lanes {
 		if l.rated {
 			w.judgeRate(l.Name, l.begun, l.rate)
 		}
 	}
+}
+
+// balanceOutcome: a completed message is summed up as it is.
+func (w *world) balanceOutcome(s *sending) {
+	if s.state.Phase != fanfare.PhaseCompleted {
+		return
+	}
+	var sum fanfare.Tally
+	for slot := range w.slots {
+		t, err := w.store.Tally(w.ctx, s.num, fanfare.Slot(slot))
+		w.must(err)
+		sum.Add(t)
+	}
+	w.must(w.store.View(w.ctx, func(v fanfare.ControlView) error {
+		m, err := v.Message(s.id)
+		if m.Outcome != sum.Outcome() {
+			w.violated("outcome", "%s is %s, its sum is %s: %+v", s.id, m.Outcome, sum.Outcome(), sum)
+		}
+		w.saw("completed " + string(m.Outcome))
+		return err
+	}))
 }
 
 func (w *world) balanceSlot(s *sending, slot fanfare.Slot) {

@@ -11,15 +11,24 @@ import (
 
 // books are what the simulator itself knows, to compare with what the database says.
 type books struct {
-	holders map[fanfare.BatchRef]*node // whose the fence is; nil: nobody's
-	heard   map[fanfare.BatchRef]int   // positive answers that reached a node
-	known   map[item]bool              // the same by item
-	copies  map[item]int
-	keys    map[item]string
-	ledger  []copyOf
-	out     map[fanfare.Person]bool // unsubscribed or erased, and the change has returned
-	frozen  map[frozenSlot]frozen
-	claims  map[claimed]uint64 // the order in which claims were answered, by node and batch
+	holders  map[fanfare.BatchRef]*node // whose the fence is; nil: nobody's
+	heard    map[fanfare.BatchRef]int   // positive answers that reached a node
+	known    map[item]bool              // the same by item
+	copies   map[item]int
+	keys     map[item]string
+	ledger   []copyOf
+	out      map[fanfare.Person][]outing
+	due      map[item]time.Duration // of a retry, at the earliest
+	refused  map[item]time.Duration // when a temporary refusal reached a node
+	frozen   map[frozenSlot]frozen
+	claims   map[claimed]uint64 // when claims were answered, as the world's order
+	returned map[claimed]uint64 // and when tasks were given back
+}
+
+// outing is an unsubscribe or an erasure whose change has returned.
+type outing struct {
+	topic  string // empty: of all
+	chosen bool   // their own choice, which an essential message passes over
 }
 
 type claimed struct {
@@ -39,7 +48,9 @@ type frozen struct {
 
 func (b *books) open() {
 	*b = books{holders: make(map[fanfare.BatchRef]*node), heard: make(map[fanfare.BatchRef]int), known: make(map[item]bool), copies: make(map[item]int),
-		keys: make(map[item]string), out: make(map[fanfare.Person]bool), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64)}
+		keys: make(map[item]string), out: make(map[fanfare.Person][]outing),
+		due: make(map[item]time.Duration), refused: make(map[item]time.Duration), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64),
+		returned: make(map[claimed]uint64)}
 }
 
 // tolerance is for clocks that run apart by one in a hundred.
@@ -167,6 +178,9 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 		if twice := was.InFlight.And(was.Doubted); !twice.Empty() {
 			w.saw("doubted twice")
 		}
+		if is.Uncertain > was.Uncertain {
+			w.saw("uncertain, interrupted")
+		}
 	}
 	w.holders[c.BatchRef] = n
 	if c.Settle {
@@ -193,7 +207,7 @@ func (w *world) judgeRecord(n *node, r *fanfare.Record, was, is *fanfare.Batch, 
 		w.saw("record halted")
 	}
 	for _, e := range r.Exceptions {
-		w.saw("exception " + string(e.Result) + " " + string(e.Reason))
+		w.judgeException(r, &e)
 	}
 	if r.Intent == nil {
 		return
@@ -203,16 +217,44 @@ func (w *world) judgeRecord(n *node, r *fanfare.Record, was, is *fanfare.Batch, 
 		switch flies := is.InFlight.Has(m.Rank); {
 		case flies && (l.Phase != fanfare.SlotSending || l.Generation != r.Generation):
 			w.violated("latch", "%v: an intent of generation %d, the latch is at %d", r.BatchRef, r.Generation, l.Generation)
-		case flies && w.isOut(r.Slot, m.Seq):
+		case flies && w.isOut(r.BatchRef, m.Seq):
 			w.violated("opt-out", "%v: %d unsubscribed before the intent", r.BatchRef, m.Seq)
+		case flies && w.now < w.due[itemOf(r.BatchRef, m.Seq)]:
+			w.violated("backoff", "%v: %d is sent to again before %v", r.BatchRef, m.Seq, w.due[itemOf(r.BatchRef, m.Seq)])
+		case !flies && answer == fanfare.Applied && !w.isOut(r.BatchRef, m.Seq):
+			w.violated("skipped", "%v: %d is skipped and never unsubscribed", r.BatchRef, m.Seq)
 		case !flies && answer == fanfare.Applied:
 			w.saw("skipped at the intent")
 		}
 	}
 }
 
-func (w *world) isOut(s fanfare.Slot, seq fanfare.Seq) bool {
-	return w.out[fanfare.Person{Slot: s, Seq: seq}]
+func itemOf(r fanfare.BatchRef, seq fanfare.Seq) item {
+	return item{r.Message, fanfare.Person{Slot: r.Slot, Seq: seq}}
+}
+
+func (w *world) isOut(r fanfare.BatchRef, seq fanfare.Seq) bool {
+	m := w.message(r.Message)
+	return slices.ContainsFunc(w.out[fanfare.Person{Slot: r.Slot, Seq: seq}], func(o outing) bool {
+		return (o.topic == "" || o.topic == m.topic) && !(o.chosen && m.essential)
+	})
+}
+
+// judgeException: nobody is given up before all attempts, nor tried again at once.
+func (w *world) judgeException(r *fanfare.Record, e *fanfare.Exception) {
+	w.saw("exception " + string(e.Result) + " " + string(e.Reason))
+	retry := w.message(r.Message).lane.Retry
+	switch {
+	case e.Reason == fanfare.ReasonTemporary && e.Attempts >= retry.Attempts, e.Reason == fanfare.ReasonTemporaryExhausted && e.Attempts < retry.Attempts:
+		w.violated("attempts", "%v: %d is %s after %d of %d attempts", r.BatchRef, e.Seq, e.Reason, e.Attempts, retry.Attempts)
+	case e.Reason == fanfare.ReasonTemporary:
+		wait := retry.First
+		for range e.Attempts - 1 {
+			wait = min(4*wait, retry.Most)
+		}
+		it := itemOf(r.BatchRef, e.Seq)
+		w.due[it] = w.refused[it] + wait*79/100 // jitter, and clocks that run apart
+	}
 }
 
 // most is how many a node can have in flight: as many as its connections hold.
@@ -292,7 +334,7 @@ func (w *world) accept(it item, ch *Chunk, m ChunkItem, key string) {
 	row := w.row(ch.Ref)
 	switch n := w.copies[it]; {
 	case n == 1:
-	case n > 2:
+	case n > 2, w.message(it.message).policy == fanfare.PolicyHold:
 		w.violated("copies", "%v got %d", it, n)
 	case !row.Doubted.Has(m.Rank):
 		w.violated("copies", "%v got 2 and is not doubted", it)
@@ -313,7 +355,8 @@ func (w *world) judgeAck(n *node, d *delivery) {
 		w.saw("stale task dropped")
 	case row.Claimed(w.clock()) || row.State == fanfare.BatchDone || row.State == fanfare.BatchHeld || w.clock().Before(row.NotBefore):
 		w.saw("task of a claimed batch dropped")
-	case slices.ContainsFunc(n.held, func(o *delivery) bool { return o != d && o.task.BatchRef == t.BatchRef }):
+	case w.returned[claimed{n, t.BatchRef}] > d.received,
+		slices.ContainsFunc(n.held, func(o *delivery) bool { return o != d && o.task.BatchRef == t.BatchRef }):
 		w.saw("double task dropped")
 	default:
 		w.violated("ack", "%v/%d is acknowledged and not claimed", t.BatchRef, t.Generation)
@@ -328,6 +371,9 @@ func (w *world) judgeCore(n *node, effects []Effect) {
 				w.violated("breaker", "%v dials %s too early", n.owner(), d.Lane)
 			}
 		}
+	}
+	if next := n.core.Next(); next <= n.core.now {
+		w.violated("spin", "%v wants to be stepped at once, for ever", n.owner())
 	}
 	for _, l := range n.core.lanes {
 		held, asked, dialing := 0, 0, 0

@@ -167,6 +167,7 @@ func (n *node) carry(e Effect) {
 		d := e.Delivery.(*delivery)
 		d.end()
 		n.saw("task returned")
+		n.returned[claimed{n, d.task.BatchRef}] = n.order
 		n.queue.offer(d.task, e.Delay)
 	case Peek:
 		n.self(e.Delay+n.short(), func() { n.peek(e) })

@@ -91,7 +91,7 @@ func (n *node) sending(e Send) {
 }
 
 func (r *errand) item() item {
-	return item{r.chunk.Ref.Message, fanfare.Person{Slot: r.chunk.Ref.Slot, Seq: r.chunk.Items[len(r.answers)].Seq}}
+	return itemOf(r.chunk.Ref, r.chunk.Items[len(r.answers)].Seq)
 }
 
 // ask asks for the next item whether it may leave. Between the question and the first byte the process may be stopped.
@@ -116,7 +116,11 @@ func (r *errand) ask() {
 	}
 	r.judgeMay(r.node, r.chunk)
 	pause := time.Duration(0)
-	if r.flip(0.2) {
+	switch {
+	case r.happens(r.odds.stopped):
+		r.stall(r.between(20*time.Second, 50*time.Second))
+		pause = time.Millisecond
+	case r.flip(0.2):
 		pause = r.short()
 	}
 	r.self(pause, r.begin)
@@ -203,9 +207,14 @@ func (r *errand) finish(err error) {
 		r.answers = append(r.answers, Said{})
 	}
 	for i, said := range r.answers {
-		if said.Kind == fanfare.SendOK && said.Skip == "" && !said.Technical {
+		it := itemOf(r.chunk.Ref, r.chunk.Items[i].Seq)
+		switch {
+		case said.Skip != "" || said.Technical:
+		case said.Kind == fanfare.SendOK:
 			r.heard[r.chunk.Ref]++
-			r.known[item{r.chunk.Ref.Message, fanfare.Person{Slot: r.chunk.Ref.Slot, Seq: r.chunk.Items[i].Seq}}] = true
+			r.known[it] = true
+		case said.Kind == fanfare.SendTemporary:
+			r.refused[it] = r.now
 		}
 	}
 	whole := err == nil && !slices.ContainsFunc(r.answers, func(said Said) bool { return said.Kind != fanfare.SendOK || said.Skip != "" || said.Technical })

@@ -57,7 +57,7 @@ type odds struct {
 	reading, looking, publishing                             float64
 	lose, double, delay                                      float64
 	dialFails, connLost, busy, permanent, temporary, unknown float64
-	notBegun, hang, skip                                     float64
+	notBegun, hang, skip, stopped                            float64
 	yields                                                   float64 // of planners and operators, between two calls
 	chaos                                                    time.Duration
 }
@@ -88,7 +88,7 @@ func (w *world) roll() {
 		commitFails: some(0.08), commitLost: some(0.1), commitLate: some(0.06), commitSlow: some(0.03), refused: some(0.006),
 		reading: some(0.1), looking: some(0.1), publishing: some(0.2), lose: some(0.3), double: some(0.3), delay: some(0.3),
 		dialFails: some(0.3), connLost: some(0.05), busy: some(0.03), permanent: some(0.2), temporary: some(0.3), unknown: some(0.1),
-		notBegun: some(0.05), hang: some(0.04), skip: some(0.1), yields: some(0.8),
+		notBegun: some(0.05), hang: some(0.04), skip: some(0.1), stopped: some(0.03), yields: some(0.8),
 		chaos: time.Duration(5+w.IntN(60)) * time.Second,
 	}
 }
@@ -260,30 +260,33 @@ func (w *world) must(err error) {
 
 // sending is a message and what the simulator knows of it beside the database.
 type sending struct {
-	id    fanfare.MessageID
-	num   fanfare.MessageNum
-	lane  *provider
-	topic string
-	state fanfare.State
-	was   map[fanfare.Generation]time.Duration // until when it was sending in a generation
-	rate  float64                              // the highest it had
-	rated bool                                 // it has a rate since before it was started
-	begun []time.Duration                      // when sends of it were begun
+	id        fanfare.MessageID
+	num       fanfare.MessageNum
+	lane      *provider
+	topic     string
+	essential bool
+	policy    fanfare.Policy
+	state     fanfare.State
+	was       map[fanfare.Generation]time.Duration // until when it was sending in a generation
+	rate      float64                              // the highest it had
+	rated     bool                                 // it has a rate since before it was started
+	begun     []time.Duration                      // when sends of it were begun
 
 	decided bool // somebody decides about it when it is paused
 }
 
 func (w *world) newMessage(i int) {
-	s := &sending{id: fanfare.MessageID(fmt.Sprintf("m%d", i)), lane: w.lanes[w.IntN(len(w.lanes))], topic: "news",
-		was: make(map[fanfare.Generation]time.Duration)}
+	s := &sending{id: fanfare.MessageID(fmt.Sprintf("m%d", i)), lane: w.lanes[w.IntN(len(w.lanes))],
+		topic: [2]string{"news", "offers"}[w.IntN(2)], essential: w.flip(0.1), policy: fanfare.PolicyResend, was: make(map[fanfare.Generation]time.Duration)}
 	m := fanfare.Message{ID: s.id, Channel: fanfare.ChannelEmail, Provider: s.lane.Name, Audience: json.RawMessage(`{"all":true}`),
-		Revision: 1, Topic: s.topic, Priority: [3]fanfare.Priority{fanfare.PriorityHigh, fanfare.PriorityNormal, fanfare.PriorityLow}[w.IntN(3)],
-		Uncertain: fanfare.PolicyResend, StartGrace: time.Hour, Dedupe: fanfare.DedupeRecipient}
+		Revision: 1, Topic: s.topic, Essential: s.essential, Priority: [3]fanfare.Priority{fanfare.PriorityHigh, fanfare.PriorityNormal, fanfare.PriorityLow}[w.IntN(3)],
+		StartGrace: time.Hour, Dedupe: fanfare.DedupeRecipient}
 	m.Phase, m.Generation = fanfare.PhaseDraft, 1
 	start := fanfare.EventStart
 	if w.flip(0.3) {
-		m.Uncertain = fanfare.PolicyHold
+		s.policy = fanfare.PolicyHold
 	}
+	m.Uncertain = s.policy
 	if w.flip(0.2) {
 		m.Rate, s.rated = 0.5+10*w.Float64(), true
 		s.rate = m.Rate
@@ -315,20 +318,21 @@ func (w *world) optOut() {
 	one := set.New()
 	one.Add(p.Seq)
 	name, add, remove := fanfare.SetAlive, (*set.Set)(nil), one
+	how := outing{}
 	if w.flip(0.7) {
 		reason := [4]fanfare.Reason{fanfare.ReasonUnsubscribed, fanfare.ReasonBounced, fanfare.ReasonComplained, fanfare.ReasonSuppressed}[w.IntN(4)]
-		topic := ""
-		if reason == fanfare.ReasonUnsubscribed && w.flip(0.5) {
-			topic = "news"
+		how.chosen = reason == fanfare.ReasonUnsubscribed
+		if (how.chosen || reason == fanfare.ReasonSuppressed) && w.flip(0.5) {
+			how.topic = "news"
 		}
-		name, add, remove = fanfare.SuppressionSet(fanfare.ChannelEmail, topic, reason), one, nil
+		name, add, remove = fanfare.SuppressionSet(fanfare.ChannelEmail, how.topic, reason), one, nil
 		w.saw("opt-out")
 	} else {
 		w.saw("erasure")
 	}
 	_, _, err := w.store.ChangeSet(w.ctx, p.Slot, name, add, remove)
 	w.must(err)
-	w.out[p] = true
+	w.out[p] = append(w.out[p], how)
 	w.note("%v is out: %s", p, name)
 }
 
