@@ -122,7 +122,7 @@ func (s *Server) log(r *http.Request, c *call, status int, took time.Duration) {
 		route, level = "none", slog.LevelDebug
 	case status >= 500 && status != http.StatusServiceUnavailable:
 		level = slog.LevelError
-	case c.quiet:
+	case c.quiet, status < 400 && r.Method == http.MethodGet: // who watches asks often
 		level = slog.LevelDebug
 	}
 	s.requests.WithLabelValues(route, r.Method, statusClass(status)).Observe(took.Seconds())
