@@ -96,7 +96,6 @@ func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
 	is := w.row(e.Ref())
 	w.note("landed %v: %d, f%d s%d → f%d s%d, sent %d failed %d skipped %d uncertain %d, pending %v flying %v doubted %v", e.Ref(), a.Answer, was.Fence, was.Step, is.Fence, is.Step,
 		is.Sent, is.Failed, is.Skipped, is.Uncertain, ranks(is.Pending), ranks(is.InFlight), ranks(is.Doubted))
-	w.judgeRow(&was, &is)
 	switch {
 	case e.Claim != nil:
 		w.judgeClaim(n, e.Claim, &was, &is, a.Answer)
@@ -109,6 +108,7 @@ func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
 	default:
 		w.judgeRecord(n, e.Record, &was, &is, a.Answer)
 	}
+	w.judgeRow(&was, &is)
 	return a
 }
 
@@ -123,7 +123,8 @@ func (w *world) judgeRow(was, is *fanfare.Batch) {
 	case is.Sent > w.heard[is.BatchRef]:
 		w.violated("sent", "%v: %d are called sent, %d positive answers came", is.BatchRef, is.Sent, w.heard[is.BatchRef])
 	case is.Sent < was.Sent || is.Failed < was.Failed || is.Skipped < was.Skipped || is.Uncertain < was.Uncertain || is.Fence < was.Fence || is.Step < was.Step:
-		w.violated("backwards", "%v: %+v after %+v", is.BatchRef, is, was)
+		w.violated("backwards", "%v: %d sent, %d failed, %d skipped, %d uncertain at fence %d, step %d after %d, %d, %d, %d at %d, %d", is.BatchRef,
+			is.Sent, is.Failed, is.Skipped, is.Uncertain, is.Fence, is.Step, was.Sent, was.Failed, was.Skipped, was.Uncertain, was.Fence, was.Step)
 	case !was.Doubted.AndNot(is.Doubted).Empty():
 		w.violated("doubted", "%v: %v are doubted no more", is.BatchRef, ranks(was.Doubted.AndNot(is.Doubted)))
 	case is.State == fanfare.BatchDone && !is.Finished():
