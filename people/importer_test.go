@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -20,21 +21,23 @@ import (
 // interrupted is a store whose upserts fail from the k-th on, as if the process had been killed there.
 type interrupted struct {
 	people.Store
-	left int
+	left atomic.Int64
 }
+
+// goOn says whether the process still lives.
+func (s *interrupted) goOn() bool { return s.left.Load() > 0 }
 
 var errKilled = errors.New("killed")
 
 func (s *interrupted) Upsert(ctx context.Context, slot fanfare.Slot, c []fanfare.RecipientChange, o fanfare.UpsertOptions) ([]fanfare.Upserted, error) {
-	if s.left == 0 {
+	if s.left.Add(-1) < 0 {
 		return nil, errKilled
 	}
-	s.left--
 	return s.Store.Upsert(ctx, slot, c, o)
 }
 
 func (s *interrupted) Update(ctx context.Context, fn func(fanfare.ControlTx) error) error {
-	if s.left == 0 {
+	if !s.goOn() {
 		return errKilled
 	}
 	return s.Store.Update(ctx, fn)
@@ -97,7 +100,9 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				killed, err := people.NewImporter(&interrupted{store, kill}, dir, quiet())
+				dying := &interrupted{Store: store}
+				dying.left.Store(int64(kill))
+				killed, err := people.NewImporter(dying, dir, quiet())
 				if err != nil {
 					t.Fatal(err)
 				}

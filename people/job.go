@@ -176,15 +176,11 @@ func (j *job) keep(ctx context.Context, b *block, number int64) error {
 	next := *j.imp
 	next.Rows += int64(b.rows)
 	next.Failed += int64(len(b.refused))
-	for s, changes := range b.slots {
-		if len(changes) == 0 {
-			continue
-		}
-		mark := &fanfare.Mark{Work: j.imp.ID, Part: number}
-		done, err := j.im.store.Upsert(ctx, fanfare.Slot(s), changes, fanfare.UpsertOptions{Add: j.add, Mark: mark}) //nolint:gosec // slots fit
-		if err != nil {
-			return fmt.Errorf("%w: %w", errStore, err)
-		}
+	answers, err := j.upsert(ctx, b, number)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
+	for s, done := range answers {
 		for i, u := range done {
 			switch u.Outcome {
 			case fanfare.UpsertRefused:
@@ -204,7 +200,6 @@ func (j *job) keep(ctx context.Context, b *block, number int64) error {
 			j.seen[s].Add(u.Seq)
 		}
 	}
-	var err error
 	if j.o.ErrorsBytes, err = j.refuse(b.refused); err != nil {
 		return err
 	}
@@ -214,6 +209,29 @@ func (j *job) keep(ctx context.Context, b *block, number int64) error {
 	}
 	*j.imp = next
 	return j.im.save(ctx, j.imp)
+}
+
+// upsert stores the slots of a block side by side: one is made ready while another is written. Marks make it harmless that some are
+// stored when one fails.
+func (j *job) upsert(ctx context.Context, b *block, number int64) ([][]fanfare.Upserted, error) {
+	answers, errs := make([][]fanfare.Upserted, len(b.slots)), make([]error, len(b.slots))
+	var group sync.WaitGroup
+	for s, changes := range b.slots {
+		if len(changes) == 0 {
+			continue
+		}
+		group.Go(func() {
+			answers[s], errs[s] = j.im.store.Upsert(ctx, fanfare.Slot(s), changes, //nolint:gosec // slots fit
+				fanfare.UpsertOptions{Add: j.add, Mark: &fanfare.Mark{Work: j.imp.ID, Part: number}})
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
 }
 
 // refuse appends the refused rows to their file and gives its length, on disk.
