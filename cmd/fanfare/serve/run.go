@@ -94,10 +94,9 @@ func (c *Config) check() error {
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
 		return fmt.Errorf("%w: --public-url %q; write it like https://news.example.org", fanfare.ErrUsage, c.PublicURL)
 	}
-	if _, err := fileProviders(c.File); err != nil {
-		return err
-	}
-	return nil
+	var err error
+	c.fixed, err = fileProviders(c.File)
+	return err
 }
 
 // listen opens a port and says what to do when it is taken.
