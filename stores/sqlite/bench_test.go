@@ -87,21 +87,34 @@ func (m *meter) report(n int, unit string) {
 }
 
 func BenchmarkImport(b *testing.B) {
-	for name, step := range map[string]int{"in order": 1, "in no order": 7919} {
-		b.Run(name, func(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		step  int
+		aside bool
+	}{{"in order", 1, false}, {"in no order", 7919, false}, {"in order, slots side by side", 1, true}} {
+		b.Run(c.name, func(b *testing.B) {
 			m := meter{b: b}
 			b.StopTimer()
 			for range b.N {
 				s := benchStore(b)
 				for first := 0; first < importPeople; first += importRows {
-					by := importBlock(importPeople, first, importRows, s.Slots(), step)
-					m.start()
-					for slot, changes := range by {
-						if _, err := s.Upsert(b.Context(), fanfare.Slot(slot), changes, fanfare.UpsertOptions{Add: []fanfare.SetName{fanfare.ListSet(1)}, //nolint:gosec // small
+					by := importBlock(importPeople, first, importRows, s.Slots(), c.step)
+					upsert := func(slot int) {
+						if _, err := s.Upsert(b.Context(), fanfare.Slot(slot), by[slot], fanfare.UpsertOptions{Add: []fanfare.SetName{fanfare.ListSet(1)}, //nolint:gosec // small
 							Mark: &fanfare.Mark{Work: "bench", Part: int64(first)}}); err != nil {
-							b.Fatal(err)
+							b.Error(err)
 						}
 					}
+					m.start()
+					var group sync.WaitGroup
+					for slot := range by {
+						if c.aside {
+							group.Go(func() { upsert(slot) })
+						} else {
+							upsert(slot)
+						}
+					}
+					group.Wait()
 					m.stop()
 				}
 			}

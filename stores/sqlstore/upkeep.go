@@ -96,10 +96,18 @@ func (s *Store) Backup(ctx context.Context, file string) (err error) {
 	if err := syncFile(partial); err != nil {
 		return fmt.Errorf("backup to %s: %w", file, err)
 	}
-	if err := os.Link(partial, file); err != nil { // unlike a rename, it replaces nothing
+	switch err = os.Link(partial, file); { // unlike a rename, it replaces nothing
+	case errors.Is(err, os.ErrExist):
+		return fmt.Errorf("backup to %s: %w; name a new file", file, fanfare.ErrExists)
+	case err != nil: // a file system without links
+		err = os.Rename(partial, file)
+	default:
+		err = os.Remove(partial)
+	}
+	if err != nil {
 		return fmt.Errorf("backup to %s: %w", file, err)
 	}
-	return errors.Join(os.Remove(partial), syncFile(filepath.Dir(file)))
+	return syncFile(filepath.Dir(file))
 }
 
 func syncFile(name string) error {

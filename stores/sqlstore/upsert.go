@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fanfare"
 	"fanfare/set"
@@ -52,11 +53,20 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 	for i := range u.order {
 		u.order[i] = int32(i) //nolint:gosec // a call has fewer changes
 	}
-	slices.SortFunc(u.order, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(changes[a].ExternalID, changes[b].ExternalID), cmp.Compare(a, b))
-	})
-	for i := 1; i < len(u.order); i++ {
-		u.unique = u.unique && changes[u.order[i-1]].ExternalID != changes[u.order[i]].ExternalID
+	sorted := true // as many files are
+	for i := 1; i < len(changes) && sorted; i++ {
+		sorted = changes[i-1].ExternalID < changes[i].ExternalID
+	}
+	if !sorted {
+		slices.SortFunc(u.order, func(a, b int32) int {
+			if c := strings.Compare(changes[a].ExternalID, changes[b].ExternalID); c != 0 {
+				return c
+			}
+			return cmp.Compare(a, b)
+		})
+		for i := 1; i < len(u.order); i++ {
+			u.unique = u.unique && changes[u.order[i-1]].ExternalID != changes[u.order[i]].ExternalID
+		}
 	}
 	kind := longWrite
 	if opt.Mark != nil {
