@@ -37,6 +37,18 @@ func terminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// columns is how wide the terminal w is, so that a redrawn line never wraps; 0 if it is none.
+func columns(w any) int {
+	if !terminal(w) {
+		return 0
+	}
+	n, _, err := term.GetSize(int(w.(*os.File).Fd()))
+	if err != nil || n <= 0 {
+		return 80
+	}
+	return n
+}
+
 // errEnded says that what was waited for ended in another way than completed.
 var errEnded = errors.New("the message did not complete")
 

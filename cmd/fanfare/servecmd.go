@@ -92,7 +92,7 @@ func (d *demoCommand) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	return demo.Run(ctx, demo.Config{Exe: exe, Recipients: d.Recipients, Exit: d.Exit || !terminal(io.in) || !terminal(io.out), Redraw: terminal(io.out), Out: io.out, Listen: d.Listen})
+	return demo.Run(ctx, demo.Config{Exe: exe, Recipients: d.Recipients, Exit: d.Exit || !terminal(io.in) || !terminal(io.out), Columns: columns(io.out), Out: io.out, Listen: d.Listen})
 }
 
 type benchCommand struct {

@@ -59,15 +59,15 @@ func (s *statusCommand) Run(ctx context.Context, io streams) error {
 
 // watch follows a message to its end; wait makes another end than completed an error.
 func watch(ctx context.Context, c *client.Client, id string, io streams, wait bool) error {
-	redraw := terminal(io.out)
+	width := columns(io.out)
 	var last client.Progress
 	var printed time.Time
 	stop := errors.New("paused")
 	err := c.Watch(ctx, id, func(p client.Progress) error {
 		last = p
 		switch {
-		case redraw:
-			fmt.Fprintf(io.out, "\r\x1b[K%s", line(p))
+		case width > 0:
+			fmt.Fprint(io.out, redrawn(line(p), width))
 		case time.Since(printed) > 5*time.Second || p.Status == 3:
 			fmt.Fprintln(io.out, line(p))
 			printed = time.Now()
@@ -77,7 +77,7 @@ func watch(ctx context.Context, c *client.Client, id string, io streams, wait bo
 		}
 		return nil
 	})
-	if redraw {
+	if width > 0 {
 		fmt.Fprintln(io.out)
 	}
 	if err != nil && !errors.Is(err, stop) {
@@ -91,6 +91,14 @@ func watch(ctx context.Context, c *client.Client, id string, io streams, wait bo
 		fmt.Fprintf(io.out, "%s failed; see who and why with: fanfare items %s --result failed\n", number(last.Counts.Failed), id)
 	}
 	return nil
+}
+
+// redrawn writes text over the line that the cursor is on, cut so that it does not wrap.
+func redrawn(text string, width int) string {
+	if r := []rune(text); len(r) >= width {
+		text = string(r[:width-1])
+	}
+	return "\r\x1b[K" + text
 }
 
 // line is a progress as one line.

@@ -73,7 +73,7 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 	if i.EmptyRemove {
 		query.Set("empty", "remove")
 	}
-	bar := &bar{out: s.out, redraw: terminal(s.out), at: time.Now()}
+	bar := &bar{out: s.out, width: columns(s.out), at: time.Now()}
 	body := &meter{r: f, total: info.Size(), bar: bar}
 	r, err := c.Send(ctx, http.MethodPost, "/v1/imports?"+query.Encode(), kind, body, nil)
 	if err != nil {
@@ -135,23 +135,23 @@ func (i *importCommand) refused(ctx context.Context, send func(context.Context, 
 
 // bar is one redrawn line on a terminal, a plain line now and then elsewhere.
 type bar struct {
-	out    io.Writer
-	redraw bool
-	at     time.Time
-	shown  bool
+	out   io.Writer
+	width int // of the terminal; 0: none
+	at    time.Time
+	shown bool
 }
 
 func (b *bar) show(text string) {
 	every := 3 * time.Second
-	if b.redraw {
+	if b.width > 0 {
 		every = 80 * time.Millisecond
 	}
 	if time.Since(b.at) < every {
 		return
 	}
 	b.at = time.Now()
-	if b.redraw {
-		fmt.Fprintf(b.out, "\r\x1b[K%s", text)
+	if b.width > 0 {
+		fmt.Fprint(b.out, redrawn(text, b.width))
 		b.shown = true
 	} else {
 		fmt.Fprintln(b.out, text)

@@ -22,7 +22,7 @@ type Config struct {
 	Exe        string // this program
 	Recipients int
 	Exit       bool // end when it is shown, instead of serving on
-	Redraw     bool // out is a terminal
+	Columns    int  // of the terminal that out is; 0: it is none
 	Out        io.Writer
 	Listen     string // of the server
 }

@@ -230,7 +230,7 @@ func (s *show) follow(ctx context.Context, enough func(client.Progress) bool) er
 	said := ""
 	err := s.server.Watch(ctx, s.message, func(p client.Progress) error {
 		last = p
-		if s.Redraw {
+		if s.Columns > 0 {
 			s.redraw("%s", bar(p))
 		} else if time.Since(printed) > 2*time.Second {
 			printed, said = time.Now(), bar(p)
@@ -255,7 +255,7 @@ func (s *show) follow(ctx context.Context, enough func(client.Progress) bool) er
 
 func bar(p client.Progress) string {
 	k := p.Counts
-	const width = 40
+	const width = 24
 	full := 0
 	if k.Planned > 0 {
 		full = min(width, (k.Planned-k.Remaining-k.InFlight)*width/k.Planned)
@@ -265,13 +265,15 @@ func bar(p client.Progress) string {
 }
 
 func (s *show) redraw(format string, args ...any) {
-	if s.Redraw {
-		fmt.Fprintf(s.Out, "\r\x1b[K"+format, args...)
+	if s.Columns == 0 {
+		return
 	}
+	text := []rune(fmt.Sprintf(format, args...))
+	fmt.Fprintf(s.Out, "\r\x1b[K%s", string(text[:min(len(text), s.Columns-1)]))
 }
 
 func (s *show) line(format string, args ...any) {
-	if s.Redraw {
+	if s.Columns > 0 {
 		fmt.Fprint(s.Out, "\r\x1b[K")
 	}
 	fmt.Fprintf(s.Out, format+"\n", args...)
