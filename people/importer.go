@@ -51,6 +51,7 @@ type Importer struct {
 	dir   string
 	log   *slog.Logger
 	wake  chan struct{}
+	block int // rows
 
 	mu     sync.Mutex
 	cancel map[string]context.CancelFunc // guarded by mu; of the running import
@@ -62,7 +63,7 @@ func NewImporter(store Store, dir string, log *slog.Logger) (*Importer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of imports: %w", err)
 	}
-	return &Importer{store: store, dir: dir, log: log, wake: make(chan struct{}, 1),
+	return &Importer{store: store, dir: dir, log: log, wake: make(chan struct{}, 1), block: blockRows,
 		cancel: map[string]context.CancelFunc{}, wanted: map[string]bool{}}, nil
 }
 
@@ -206,8 +207,10 @@ func (im *Importer) next(ctx context.Context) (imp fanfare.Import, ok bool, err 
 	return imp, ok, err
 }
 
-// errStore marks failures of the database, not of the file: they are tried again.
-var errStore = errors.New("database")
+var (
+	errStore     = errors.New("database")  // failures of the database, not of the file: they are tried again
+	errCancelled = errors.New("cancelled") // by a person, while the import was under way
+)
 
 // one stores one import; false if its end could not be kept.
 func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
@@ -227,8 +230,8 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	cancelled := im.wanted[imp.ID]
 	im.mu.Unlock()
 	switch {
-	case cancelled:
-		imp.State, imp.Detail = fanfare.ImportCancelled, "cancelled; the rows counted here are stored"
+	case cancelled, errors.Is(err, errCancelled):
+		imp.State, imp.Detail = fanfare.ImportCancelled, cancelledDetail
 	case ctx.Err() != nil:
 		return false // goes on after the restart
 	case errors.Is(err, errStore):
@@ -237,7 +240,9 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	case err != nil:
 		imp.State, imp.Detail = fanfare.ImportFailed, err.Error()
 	}
-	if err := im.save(ctx, &imp); err != nil {
+	if err := im.save(ctx, &imp); errors.Is(err, errCancelled) { // while it ended
+		return true
+	} else if err != nil {
 		im.log.Error("import's end cannot be kept; it is repeated at the next start, harmlessly", "import", imp.ID, "error", err)
 		return false
 	}
@@ -250,16 +255,29 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	return true
 }
 
+// save keeps where an import stands, unless a person has cancelled it.
 func (im *Importer) save(ctx context.Context, imp *fanfare.Import) error {
 	err := im.store.Update(ctx, func(tx fanfare.ControlTx) error {
+		now, err := tx.Import(imp.ID)
+		if err != nil {
+			return err
+		}
+		if now.State == fanfare.ImportCancelled && imp.State != fanfare.ImportCancelled {
+			return errCancelled
+		}
 		imp.UpdatedAt = tx.Now()
 		return tx.PutImport(*imp)
 	})
+	if errors.Is(err, errCancelled) {
+		return fmt.Errorf("import %s: %w", imp.ID, errCancelled)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	return nil
 }
+
+const cancelledDetail = "cancelled; the rows counted here are stored"
 
 // Cancel stops an import that is queued, held or running; what is stored stays.
 func (im *Importer) Cancel(ctx context.Context, id string) (fanfare.Import, error) {
@@ -275,7 +293,7 @@ func (im *Importer) Cancel(ctx context.Context, id string) (fanfare.Import, erro
 	imp, err := im.change(ctx, id, func(imp *fanfare.Import) error {
 		switch imp.State {
 		case fanfare.ImportQueued, fanfare.ImportHeld, fanfare.ImportRunning:
-			imp.State, imp.Detail = fanfare.ImportCancelled, "cancelled; the rows counted here are stored"
+			imp.State, imp.Detail = fanfare.ImportCancelled, cancelledDetail
 			return nil
 		case fanfare.ImportCancelled:
 			return nil

@@ -87,7 +87,7 @@ func run(t *testing.T, im *people.Importer) {
 // An import that is killed at any upsert goes on at the next start and ends with the counts of one that ran through.
 func TestImportGoesOnAfterAKill(t *testing.T) {
 	const rows, slots = 3000, 4
-	for kill := range 6 {
+	for kill := range 40 {
 		t.Run(fmt.Sprint(kill), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := memory.Open(memory.Config{Slots: slots})
@@ -102,10 +102,12 @@ func TestImportGoesOnAfterAKill(t *testing.T) {
 				}
 				dying := &interrupted{Store: store}
 				dying.left.Store(int64(kill))
+				im.SetBlock(500)
 				killed, err := people.NewImporter(dying, dir, quiet())
 				if err != nil {
 					t.Fatal(err)
 				}
+				killed.SetBlock(500)
 				ctx, stop := context.WithCancel(t.Context())
 				go func() { synctest.Wait(); stop() }()
 				_ = killed.Run(ctx)
@@ -182,6 +184,87 @@ func TestReplaceHoldsWhenManyRowsAreRefused(t *testing.T) {
 		}
 		if _, err := im.Accept(t.Context(), strings.NewReader("name\nx\n"), "", people.Options{Format: people.CSV}); !errors.Is(err, fanfare.ErrUsage) {
 			t.Errorf("a file without ids: %v", err)
+		}
+	})
+}
+
+// TestInsertGoesOn: who was refused by mode=insert before a kill is no member of the list afterwards either.
+func TestInsertGoesOn(t *testing.T) {
+	for kill := range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			store := memory.Open(memory.Config{Slots: 1})
+			dir := t.TempDir()
+			im, err := people.NewImporter(store, dir, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			im.SetBlock(2)
+			accept := func(text string, o people.Options) string {
+				o.Format = people.CSV
+				imp, err := im.Accept(t.Context(), strings.NewReader(text), "vip", o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return imp.ID
+			}
+			accept("id\nold\n", people.Options{})
+			run(t, im)
+			id := accept("id\nold\na\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\nm\nn\no\np\nq\nr\ns\nt\nu\nv\n", people.Options{Insert: true, Replace: true})
+			dying := &interrupted{Store: store}
+			dying.left.Store(int64(kill))
+			killed, err := people.NewImporter(dying, dir, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			killed.SetBlock(2)
+			run(t, killed)
+			run(t, im)
+			if got := state(t, store, id); got.State != fanfare.ImportDone || got.Created != 22 || got.Failed != 1 || members(t, store, "vip") != 22 {
+				t.Errorf("killed at upsert %d: %+v, %d members", kill, got, members(t, store, "vip"))
+			}
+		})
+	}
+}
+
+// cancelling is a store in which somebody cancels the import once it is read, before it is begun.
+type cancelling struct {
+	people.Store
+	cancel func()
+}
+
+func (s *cancelling) View(ctx context.Context, fn func(fanfare.ControlView) error) error {
+	err := s.Store.View(ctx, fn)
+	if s.cancel != nil {
+		cancel := s.cancel
+		s.cancel = nil
+		cancel()
+	}
+	return err
+}
+
+// TestCancelBeforeItBegins: an import that is cancelled between its being found and its being begun is not done.
+func TestCancelBeforeItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &cancelling{Store: memory.Open(memory.Config{Slots: 1})}
+		im, err := people.NewImporter(store, t.TempDir(), quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		imp, err := im.Accept(t.Context(), strings.NewReader("id\na\n"), "vip", people.Options{Format: people.CSV})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.cancel = func() {
+			if _, err := im.Cancel(t.Context(), imp.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		run(t, im)
+		if got := state(t, store, imp.ID); got.State != fanfare.ImportCancelled || members(t, store, "vip") != 0 {
+			t.Errorf("%+v, %d members", got, members(t, store, "vip"))
+		}
+		if again, err := im.Cancel(t.Context(), imp.ID); err != nil || again.State != fanfare.ImportCancelled {
+			t.Errorf("%+v, %v", again, err)
 		}
 	})
 }

@@ -69,7 +69,7 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 			return b.err
 		}
 		if number < imp.Block {
-			err = j.skip(ctx, b)
+			err = j.skip(ctx, b, number)
 		} else {
 			err = j.keep(ctx, b, number)
 		}
@@ -122,7 +122,7 @@ func (j *job) read(ctx context.Context, to chan<- *block) {
 	slots := j.im.store.Slots()
 	for {
 		b := &block{slots: make([][]fanfare.RecipientChange, slots), lines: make([][]int, slots)}
-		for b.rows < blockRows && !b.last && b.err == nil {
+		for b.rows < j.im.block && !b.last && b.err == nil {
 			c, line, err := j.rows.Next()
 			var bad *RowError
 			switch {
@@ -153,13 +153,13 @@ func (j *job) read(ctx context.Context, to chan<- *block) {
 }
 
 // skip passes over a block that is stored, and remembers whom it named.
-func (j *job) skip(ctx context.Context, b *block) error {
-	for s, changes := range b.slots {
-		ids := make([]string, len(changes))
-		for i := range changes {
-			ids[i] = changes[i].ExternalID
+func (j *job) skip(ctx context.Context, b *block, number int64) error {
+	for n, changes := range b.slots {
+		if len(changes) == 0 {
+			continue
 		}
-		seqs, err := j.im.store.Resolve(ctx, fanfare.Slot(s), ids) //nolint:gosec // slots fit
+		s := fanfare.Slot(n) //nolint:gosec // slots fit
+		seqs, err := j.named(ctx, s, changes, number)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errStore, err)
 		}
@@ -170,6 +170,30 @@ func (j *job) skip(ctx context.Context, b *block) error {
 		}
 	}
 	return nil
+}
+
+// named gives the seqs of those whose rows were stored, -1 for others.
+func (j *job) named(ctx context.Context, s fanfare.Slot, changes []fanfare.RecipientChange, number int64) ([]int64, error) {
+	if !j.o.Insert {
+		ids := make([]string, len(changes))
+		for i := range changes {
+			ids[i] = changes[i].ExternalID
+		}
+		return j.im.store.Resolve(ctx, s, ids)
+	}
+	// Who was refused is there all the same: only the first answer tells.
+	done, err := j.im.store.Upsert(ctx, s, changes, j.options(number))
+	seqs := make([]int64, len(done))
+	for i, u := range done {
+		if seqs[i] = int64(u.Seq); u.Outcome == fanfare.UpsertRefused {
+			seqs[i] = -1
+		}
+	}
+	return seqs, err
+}
+
+func (j *job) options(number int64) fanfare.UpsertOptions {
+	return fanfare.UpsertOptions{Add: j.add, Mark: &fanfare.Mark{Work: j.imp.ID, Part: number}}
 }
 
 func (j *job) keep(ctx context.Context, b *block, number int64) error {
@@ -221,8 +245,7 @@ func (j *job) upsert(ctx context.Context, b *block, number int64) ([][]fanfare.U
 			continue
 		}
 		group.Go(func() {
-			answers[s], errs[s] = j.im.store.Upsert(ctx, fanfare.Slot(s), changes, //nolint:gosec // slots fit
-				fanfare.UpsertOptions{Add: j.add, Mark: &fanfare.Mark{Work: j.imp.ID, Part: number}})
+			answers[s], errs[s] = j.im.store.Upsert(ctx, fanfare.Slot(s), changes, j.options(number)) //nolint:gosec // slots fit
 		})
 	}
 	group.Wait()
@@ -269,16 +292,27 @@ func (j *job) finish(ctx context.Context) error {
 			return nil
 		}
 		name := fanfare.ListSet(j.list.ID)
-		for s := range j.seen {
-			old, err := j.im.store.LoadSet(ctx, fanfare.Slot(s), name) //nolint:gosec // slots fit
-			if err != nil {
-				return fmt.Errorf("%w: list %q: %w", errStore, j.imp.List, err)
-			}
-			if _, _, err := j.im.store.ChangeSet(ctx, fanfare.Slot(s), name, j.seen[s], set.AndNot(old, j.seen[s])); err != nil { //nolint:gosec // slots fit
+		for s, seen := range j.seen {
+			if err := j.replace(ctx, fanfare.Slot(s), name, seen); err != nil { //nolint:gosec // slots fit
 				return fmt.Errorf("%w: list %q: %w", errStore, j.imp.List, err)
 			}
 		}
 	}
 	j.imp.State, j.imp.Detail = fanfare.ImportDone, ""
 	return nil
+}
+
+// replace makes a list's members of one slot those that the file named and nobody erased since.
+func (j *job) replace(ctx context.Context, s fanfare.Slot, name fanfare.SetName, seen *set.Set) error {
+	alive, err := j.im.store.LoadSet(ctx, s, fanfare.SetAlive)
+	if err != nil {
+		return err
+	}
+	old, err := j.im.store.LoadSet(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	members := set.And(seen, alive)
+	_, _, err = j.im.store.ChangeSet(ctx, s, name, members, set.AndNot(old, members))
+	return err
 }

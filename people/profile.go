@@ -127,25 +127,24 @@ func checkAttributes(attributes map[string]any) error {
 		if err := CheckAttributeName(name); err != nil {
 			return err
 		}
-		field := "attributes." + name
 		switch v := v.(type) {
 		case nil, bool:
 		case string:
 			if len(v) > maxValue || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-				return &FieldError{field, "invalid", fmt.Sprintf("is not valid UTF-8, holds NUL, or has more than %d bytes", maxValue)}
+				return &FieldError{"attributes." + name, "invalid", fmt.Sprintf("is not valid UTF-8, holds NUL, or has more than %d bytes", maxValue)}
 			}
 		case float64:
 			if math.IsNaN(v) || math.IsInf(v, 0) {
-				return &FieldError{field, "invalid", "is no finite number"}
+				return &FieldError{"attributes." + name, "invalid", "is no finite number"}
 			}
 		case []string:
 			for _, s := range v {
 				if len(s) > maxValue || !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-					return &FieldError{field, "invalid", "holds a text that is not valid UTF-8, holds NUL, or is too long"}
+					return &FieldError{"attributes." + name, "invalid", "holds a text that is not valid UTF-8, holds NUL, or is too long"}
 				}
 			}
 		default:
-			return &FieldError{field, "invalid", "is neither a string, a number, a boolean nor a list of strings"}
+			return &FieldError{"attributes." + name, "invalid", "is neither a string, a number, a boolean nor a list of strings"}
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"strconv"
@@ -263,27 +262,4 @@ func FuzzCell(f *testing.F) {
 			}
 		}
 	})
-}
-
-func BenchmarkCSV(b *testing.B) {
-	var file bytes.Buffer
-	file.WriteString("external_id,email,city,level,name\n")
-	for i := range 100_000 {
-		fmt.Fprintf(&file, "user-%d,user%d@example.com,Beijing,%d,Name %d\n", i, i, i%100, i)
-	}
-	b.SetBytes(int64(file.Len()))
-	for b.Loop() {
-		rows, err := NewRows(bytes.NewReader(file.Bytes()), CSV, UTF8, RowOptions{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		for {
-			if _, _, err := rows.Next(); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	b.ReportMetric(float64(100_000*b.N)/b.Elapsed().Seconds(), "rows/s")
 }
