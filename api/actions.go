@@ -175,8 +175,19 @@ func unmoved(err error, m *fanfare.Message, e fanfare.Event) error {
 	return conflict("state", "A message that is %s takes no %s. %s", m.Phase, e, hint)
 }
 
+// sends refuses a test key what would really send.
+func (c *call) sends(m *fanfare.Message) error {
+	if !c.key.Test || m.Test {
+		return nil
+	}
+	return problem(http.StatusForbidden, "test_key", "A test key sends nothing that leaves, and this message was made with another key; clone it with the test key, or use a key of the other kind.")
+}
+
 func (s *Server) startMessage(ctx context.Context, c *call, in *startIn) (*reply[messageView], error) {
 	m, _, err := s.read(ctx, in.ID)
+	if err == nil {
+		err = c.sends(&m)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +250,9 @@ func (s *Server) resumeMessage(ctx context.Context, c *call, in *resumeIn) (*rep
 		}
 	}
 	m, _, err := s.read(ctx, in.ID)
+	if err == nil {
+		err = c.sends(&m)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -360,6 +374,7 @@ func (s *Server) testMessage(ctx context.Context, c *call, in *testIn) (*reply[t
 		r.Email = address
 		to = append(to, r)
 	}
+	m.Test = m.Test || c.key.Test
 	if err := s.ready(ctx, &m); err != nil {
 		return nil, err
 	}
@@ -453,7 +468,7 @@ func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[switchView], er
 		v := switchView{Messages: []string{}}
 		for _, id := range ids {
 			m, err := tx.Message(fanfare.MessageID(id))
-			if errors.Is(err, fanfare.ErrNotFound) || err == nil && m.PauseReason != fanfare.PauseOperator {
+			if errors.Is(err, fanfare.ErrNotFound) || err == nil && (m.PauseReason != fanfare.PauseOperator || c.sends(&m) != nil) {
 				continue
 			} else if err != nil {
 				return nil, err

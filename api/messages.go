@@ -214,7 +214,7 @@ func (s *Server) changeMessage(ctx context.Context, c *call, in *messageChangeIn
 		}
 	}
 	if schedule {
-		if err := c.need(scopeMessagesStart); err != nil {
+		if err := errors.Join(c.need(scopeMessagesStart), c.sends(&old)); err != nil {
 			return nil, err
 		}
 	}

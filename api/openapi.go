@@ -69,7 +69,7 @@ func problemCodes() []code {
 	return []code{
 		{"not_json", 400, "the body is no JSON"}, {"broken_body", 400, "the body broke off"}, {"no_body", 400, "a body is needed"}, {"bad_cursor", 400, "the cursor is none of this server's"},
 		{"idempotency_key", 400, "the Idempotency-Key is too long"},
-		{"no_key", 401, "no API key"}, {"wrong_key", 401, "an unknown or revoked API key"}, {"scope", 403, "the key lacks a scope"},
+		{"no_key", 401, "no API key"}, {"wrong_key", 401, "an unknown or revoked API key"}, {"scope", 403, "the key lacks a scope"}, {"test_key", 403, "a test key cannot send for real"},
 		{"no_route", 404, "no such address"}, {"not_found", 404, "the thing named is not there"}, {"unknown_token", 404, "the link is none of this server's"}, {"method", 405, "the address takes other methods"},
 		{"state", 409, "not possible in this state"}, {"exists", 409, "the name is taken"}, {"conflict", 409, "changed by somebody else meanwhile"},
 		{"audience_changed", 409, "another number of people than expected; nothing was sent"}, {"public_url_missing", 409, "mail needs an https --public-url for its unsubscribe links"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -240,6 +241,9 @@ func nonEmpty(s string) []string {
 	return []string{s}
 }
 
+// bodyTime is how long a JSON body may take to come.
+const bodyTime = time.Minute
+
 // adapter lets huma register on the mux. Before huma sees a request, its key, its body and its Idempotency-Key were looked at.
 type adapter struct{ server *Server }
 
@@ -251,6 +255,11 @@ func (a adapter) Handle(h *huma.Operation, next func(huma.Context)) {
 		c := callOf(r.Context())
 		c.route, c.secret, c.http = pattern, o.secret, r
 		w.Header().Set("Cache-Control", "no-store")
+		if !o.stream && r.ContentLength != 0 {
+			slow := http.NewResponseController(w)
+			_ = slow.SetReadDeadline(time.Now().Add(bodyTime)) // a connection that knows none has none
+			defer slow.SetReadDeadline(time.Time{})            //nolint:errcheck // likewise
+		}
 		done, err := a.server.admit(c, o, r)
 		defer done()
 		if err != nil {

@@ -342,6 +342,25 @@ func TestSuppressions(t *testing.T) {
 	})
 }
 
+func TestATestKeySendsNothingThatLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	key := text(w.must(t, "POST", "/v1/keys", `{"name":"t","test":true,"scopes":["messages:read","messages:write","messages:start","recipients:read"]}`), "key")
+	mail := `{"channel":"email","audience":{"list":"vip"},"content":{"subject":"x","text":"y"}}`
+	play(t, w, []step{
+		{call: "POST /v1/messages", body: mail, status: 201, has: `"test":false`},
+		{call: "POST /v1/messages/{m}/start", key: key, status: 403, has: `"code":"test_key"`},
+		{call: "PATCH /v1/messages/{m}", body: `{"send_at":"2999-01-01T00:00:00Z"}`, key: key, status: 403, has: `"code":"test_key"`},
+		{call: "POST /v1/messages/{m}/clone", key: key, status: 201, has: `"test":true`},
+		{call: "POST /v1/messages/{m}/start", key: key, status: 200, has: `"provider":"test-email"`},
+		{call: "POST /v1/messages", body: mail, status: 201},
+		{call: "POST /v1/messages/{m}/start", status: 200, has: `"provider":"mail"`},
+		{call: "POST /v1/pause_all", key: key, status: 200},
+		{call: "POST /v1/messages/{m}/resume", key: key, status: 403},
+		{call: "POST /v1/messages/{m}/resume", status: 200, has: `"provider":"mail"`},
+	})
+}
+
 func TestTheKillSwitch(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
