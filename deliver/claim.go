@@ -23,13 +23,14 @@ type claim struct {
 	asked      bool                      // its members were asked for
 	dropped    bool                      // never claimed, lost, or given up: it ends when nothing of it flies
 	halted     bool                      // its generation is over, though no reading showed it yet
+	last       bool                      // the record under way gives it up
 	hold       string                    // why the batch must be looked at by a person
 	row        fanfare.Batch             // as journaled
 	members    []fanfare.Seq             // nil until loaded
 	exceptions map[int]fanfare.Exception // by rank, as far as known, those not journaled yet included
 	tried      map[int]int               // by rank, what was tried by this claim
 	zero       time.Time                 // the database's time at
-	zeroAt     Instant                   // this instant, or a little later
+	zeroAt     Instant                   // this instant, or a little earlier: nobody is tried again too soon
 	queue      []int                     // ranks that can be sent now
 	later      []retry                   // and later, the earliest first
 	results    []result                  // not in a record yet
@@ -80,12 +81,12 @@ func (cl *claim) ended() bool {
 
 // leaving says whether the claim is over, as far as is known, though the node still has to do with it.
 func (c *Core) leaving(cl *claim) bool {
-	return cl.dropped || cl.record != nil && cl.record.entry.Record.Lease == 0 || cl.held && c.now >= Instant(cl.lease.Load())
+	return cl.dropped || cl.last || cl.held && c.now >= Instant(cl.lease.Load())
 }
 
 // stopped says whether nothing of it may be begun any more.
 func (c *Core) stopped(cl *claim) bool {
-	return c.stopping || cl.halted || cl.hold != "" || cl.lane.gone || !cl.message.sending(cl.generation)
+	return c.stopping || cl.halted || cl.last || cl.hold != "" || cl.lane.gone || !cl.message.sending(cl.generation)
 }
 
 // instant gives when it is t by the database's clock.
@@ -119,7 +120,7 @@ func (c *Core) hold(cl *claim, w *write, a fanfare.EntryAnswer) {
 	cl.lane.asked--
 	cl.lane.held++
 	cl.lease.Store(int64(w.submitted.After(fanfare.HolderTime)))
-	cl.zero, cl.zeroAt = a.Row.LeaseUntil.Add(-fanfare.LeaseTime), w.submitted
+	cl.zero, cl.zeroAt = a.Row.LeaseUntil.Add(-fanfare.LeaseTime), c.now
 	cl.exceptions, cl.tried = make(map[int]fanfare.Exception, len(a.Exceptions)), make(map[int]int)
 	for _, e := range a.Exceptions {
 		cl.exceptions[e.Rank] = e

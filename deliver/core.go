@@ -170,11 +170,11 @@ func (c *Core) decide() {
 		c.ripen(cl)
 	}
 	for _, l := range c.lanes {
+		c.closeIdle(l)
 		if !c.stopping {
 			c.assign(l)
 			c.receive(l)
 		}
-		c.closeIdle(l)
 	}
 	for _, cl := range c.claims {
 		c.write(cl)
@@ -431,7 +431,7 @@ func (c *Core) closeIdle(l *lane) {
 		if !cn.open || cn.chunk != nil {
 			continue
 		}
-		if c.stopping || l.gone || c.now.Since(cn.since) >= idleTime {
+		if c.stopping || l.gone || c.now.Since(cn.since) >= idleTime || len(l.conns) > l.Provider.Connections {
 			c.drop(cn, true)
 			i--
 			continue

@@ -85,7 +85,7 @@ func (c *Core) together(was, cl *claim) bool {
 
 // giveUp makes the record the claim's last one.
 func (c *Core) giveUp(cl *claim, r *fanfare.Record, stopped bool) {
-	r.Lease = 0
+	r.Lease, cl.last = 0, true
 	if cl.hold != "" {
 		r.Next.State, r.Next.Held = fanfare.BatchHeld, fanfare.CleanText(cl.hold)
 		return
@@ -333,6 +333,6 @@ func (c *Core) peekedClaim(w *write, row fanfare.Batch) {
 	cl.lane.asked--
 	cl.lane.held++
 	r := &fanfare.Record{BatchRef: cl.ref, Generation: cl.generation, Fence: row.Fence, Step: row.Step, Next: row.Clone()}
-	cl.record = &write{claim: cl, entry: fanfare.Entry{Record: r}}
+	cl.record, cl.last = &write{claim: cl, entry: fanfare.Entry{Record: r}}, true
 	c.append(cl.record)
 }

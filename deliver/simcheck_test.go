@@ -377,7 +377,7 @@ func (w *world) judgeCore(n *node, effects []Effect) {
 		w.violated("spin", "%v wants to be stepped at once, for ever", n.owner())
 	}
 	for _, l := range n.core.lanes {
-		held, asked, dialing := 0, 0, 0
+		held, asked, dialing, idle := 0, 0, 0, 0
 		for _, cl := range n.core.claims {
 			if cl.lane == l && cl.held {
 				held++
@@ -386,9 +386,19 @@ func (w *world) judgeCore(n *node, effects []Effect) {
 			}
 		}
 		for _, cn := range l.conns {
-			if !cn.open {
+			switch {
+			case !cn.open:
 				dialing++
+			case cn.chunk == nil:
+				if cn.since < n.core.now { // not since the decision
+					idle++
+				}
+			case cn.chunk.claim.ended():
+				w.violated("core", "%v: connection %d has a chunk of a claim that has ended", n.owner(), cn.id)
 			}
+		}
+		if idle > 0 && len(l.conns) > l.Provider.Connections {
+			w.violated("core", "%v, %s: %d connections, %d idle, where there are to be %d", n.owner(), l.Name, len(l.conns), idle, l.Provider.Connections)
 		}
 		if held != l.held || asked != l.asked || dialing != l.dialing || len(l.conns) > 3 {
 			w.violated("core", "%v, %s: %d held (%d), %d asked (%d), %d dialing (%d), %d connections", n.owner(), l.Name, l.held, held, l.asked, asked, l.dialing, dialing, len(l.conns))

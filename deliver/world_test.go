@@ -63,8 +63,8 @@ type odds struct {
 }
 
 const (
-	worldLimit = 30 * time.Minute // of virtual time: what is not done then never will be
-	worldDays  = 20_000           // the database's clock begins so long after 1970
+	worldLimit = 5 * time.Minute // of virtual time: what is not done after so much calm never will be
+	worldDays  = 20_000          // the database's clock begins so long after 1970
 )
 
 func newWorld(seed uint64, rules fanfare.Rules) *world {
