@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"fanfare"
 	"fanfare/audience"
@@ -143,7 +144,7 @@ func ofKind(err error) *Problem {
 		return conflict("conflict", "Somebody else changed it meanwhile. Read it again and repeat the call.")
 	case errors.Is(err, fanfare.ErrUsage):
 		return problem(http.StatusUnprocessableEntity, "invalid", "%v", err)
-	case errors.Is(err, fanfare.ErrFull):
+	case errors.Is(err, fanfare.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return unavailable("full", "There is no space left on the server's disk. Make room; then repeat the call.")
 	case errors.Is(err, fanfare.ErrReadOnly):
 		return unavailable("read_only", "The server's database cannot be written. Give its account the right to write there; then repeat the call.")

@@ -69,11 +69,14 @@ type progressBook struct {
 
 // watched is one message that somebody looks at.
 type watched struct {
-	mu      sync.Mutex // held while counting: who comes meanwhile gets the same answer
-	asked   time.Time  // guarded by the book's mu
+	asked time.Time // guarded by the book's mu
+
+	mu      sync.Mutex // guards what follows, held while counting
 	sums    sums
 	state   fanfare.State // of the message, as of sums
 	samples []sample
+	shown   progressView // the last answer
+	shownAt time.Time
 }
 
 type sample struct {
@@ -100,22 +103,43 @@ func (b *progressBook) of(n fanfare.MessageNum, now time.Time) *watched {
 	return w
 }
 
-// count gives progress. The answer is at most a quarter of a second old, or four times as old as it took to count.
-func (s *Server) count(ctx context.Context, id string) (progressView, error) {
+// count gives progress. The counts are at most a quarter of a second old, or four times as old as it took to take them; the phase is
+// as it is now.
+func (s *Server) count(ctx context.Context, id string) (progressView, *watched, error) {
 	m, why, err := s.read(ctx, id)
 	if err != nil {
-		return progressView{}, err
+		return progressView{}, nil, err
 	}
 	w := s.progress.of(m.Num, time.Now())
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	err = s.countIn(ctx, w, &m, why)
+	return w.shown, w, err
+}
+
+// follow gives progress to a stream: all that follow a message share one look at it.
+func (s *Server) follow(ctx context.Context, id string, w *watched) (progressView, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.shownAt) < progressFresh {
+		return w.shown, nil
+	}
+	m, why, err := s.read(ctx, id)
+	if err == nil {
+		err = s.countIn(ctx, w, &m, why)
+	}
+	return w.shown, err
+}
+
+// countIn counts if what is known is too old. It holds the message's lock: who comes meanwhile gets the same answer.
+func (s *Server) countIn(ctx context.Context, w *watched, m *fanfare.Message, why *fanfare.WaitingFor) error {
 	now := time.Now()
 	done := m.Phase.Final() && w.state == m.State // nothing moves any more
 	fresh := w.state == m.State && now.Sub(w.sums.at) < max(progressFresh, 4*w.sums.took)
 	if w.sums.at.IsZero() || !done && !fresh {
 		next, err := s.sum(ctx, m.Num)
 		if err != nil {
-			return progressView{}, err
+			return err
 		}
 		next.at, next.took = time.Now(), time.Since(now)
 		if w.state != m.State { // a pause is no slowness
@@ -124,7 +148,8 @@ func (s *Server) count(ctx context.Context, id string) (progressView, error) {
 		w.sums, w.state = next, m.State
 		w.note()
 	}
-	return s.progressOf(&m, w, why), nil
+	w.shown, w.shownAt = s.progressOf(m, w, why), now
+	return nil
 }
 
 // sum adds the slots up. A slot that is frozen between its two reads is read again.

@@ -28,7 +28,7 @@ func (s *Server) reportRoutes() {
 	}
 	route(s, read("progress", "get-progress", "How far a message has come", "balanced: audience = sent + failed + skipped + uncertain + remaining + in_flight, in every batch, by counters and by sets."),
 		func(ctx context.Context, _ *call, in *MessagePath) (*reply[progressView], error) {
-			v, err := s.count(ctx, in.ID)
+			v, _, err := s.count(ctx, in.ID)
 			return ok(v), err
 		})
 	stream := read("progress/stream", "stream-progress", "Progress as server-sent events", "Events named progress, ids from 1, the whole object at least once a second; one last event after the final phase, then the stream ends.")
@@ -43,14 +43,14 @@ func (s *Server) reportRoutes() {
 	route(s, read("failures", "list-failures", "The failed, grouped by reason, code and text", "The most frequent hundred of each slot."), s.listFailures)
 }
 
-// streamEvery is how often a stream looks, and quietMost how long it says nothing.
 const (
-	streamEvery = 250 * time.Millisecond
-	quietMost   = time.Second
+	streamEvery = 250 * time.Millisecond // a stream looks
+	quietMost   = time.Second            // it says nothing
+	slowMost    = 30 * time.Second       // its reader may take for an event
 )
 
 func (s *Server) streamProgress(ctx context.Context, c *call, in *MessagePath) (func(http.ResponseWriter), error) {
-	now, err := s.count(ctx, in.ID)
+	now, watched, err := s.count(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Server) streamProgress(ctx context.Context, c *call, in *MessagePath) (
 				return
 			case <-tick.C:
 			}
-			if now, err = s.count(ctx, in.ID); err != nil {
+			if now, err = s.follow(ctx, in.ID, watched); err != nil {
 				c.failure = err // the client asks again
 				return
 			}
@@ -96,6 +96,7 @@ func (e *events) send(v progressView) error {
 	}
 	e.n++
 	e.last, e.at = string(b), time.Now()
+	_ = e.flush.SetWriteDeadline(time.Now().Add(slowMost)) // a connection that knows none has none
 	if _, err := fmt.Fprintf(e.w, "id: %d\nevent: progress\ndata: %s\n\n", e.n, b); err != nil {
 		return err
 	}

@@ -408,6 +408,22 @@ func TestUnsubscribe(t *testing.T) {
 	}
 }
 
+// TestAStoreThatDoesNotAnswer: alive, not ready, and every call says when to come again.
+func TestAStoreThatDoesNotAnswer(t *testing.T) {
+	w := newWorld(t)
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	play(t, w, []step{
+		{call: "GET /healthz", status: 200},
+		{call: "GET /readyz", status: 503, has: `"code":"not_ready"`},
+		{call: "GET /v1/messages", status: 503, has: `"code":"stopping"`},
+	})
+	if a := w.do(t, request{method: "GET", path: "/v1/me"}); a.Header.Get("Retry-After") == "" {
+		t.Error("a 503 without Retry-After")
+	}
+}
+
 func TestPlainRoutes(t *testing.T) {
 	play(t, newWorld(t), []step{
 		{call: "GET /healthz", status: 200, header: map[string]string{"Authorization": ""}, has: `"ok"`},
