@@ -273,10 +273,18 @@ func (j *jsonRows) change(text []byte) (fanfare.RecipientChange, error) {
 	if fields == nil {
 		return c, errors.New("is null; write an object with external_id")
 	}
+	seen := make(map[string]bool, len(fields)) // a map has no order: of two fields with one name here none may win
 	for name, raw := range fields {
 		if to, ok := j.o.Map[name]; ok {
 			name = to
 		}
+		if name == "id" {
+			name = "external_id"
+		}
+		if seen[name] {
+			return c, &FieldError{name, "invalid", "is given twice"}
+		}
+		seen[name] = true
 		if err := setField(&c, name, raw); err != nil {
 			return c, err
 		}
@@ -286,7 +294,7 @@ func (j *jsonRows) change(text []byte) (fanfare.RecipientChange, error) {
 
 func setField(c *fanfare.RecipientChange, name string, raw json.RawMessage) error {
 	switch name {
-	case "external_id", "id":
+	case "external_id":
 		if json.Unmarshal(raw, &c.ExternalID) != nil {
 			var n json.Number
 			if json.Unmarshal(raw, &n) != nil {
@@ -341,6 +349,9 @@ func setAttribute(c *fanfare.RecipientChange, name string, v any) error {
 	}
 	if c.Attributes == nil {
 		c.Attributes = make(map[string]any)
+	}
+	if _, there := c.Attributes[name]; there {
+		return &FieldError{"attributes." + name, "invalid", "is given twice"}
 	}
 	c.Attributes[name] = value
 	return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -193,8 +194,107 @@ func FuzzCSV(f *testing.F) {
 			if c.ExternalID == "" || !utf8.ValidString(c.ExternalID) {
 				t.Fatalf("took %q", c.ExternalID)
 			}
+			sameCells(t, header, record, c)
 		}
 	})
+}
+
+// sameCells holds a change to the cells it was read from: what says something is there, as it stands in the file, and nothing else.
+func sameCells(t *testing.T, header, record []string, c fanfare.RecipientChange) {
+	t.Helper()
+	want, got := map[string]string{}, map[string]string{}
+	for i, h := range header {
+		cell := record[i]
+		if cell == "" {
+			continue
+		}
+		switch h = strings.TrimSpace(h); h {
+		case "id", "external_id":
+			continue
+		case "email", "phone", "locale", "time_zone":
+			cell = strings.TrimSpace(cell)
+		default:
+			h = "attributes." + strings.TrimSuffix(h, ":text")
+		}
+		want[h] = cell
+	}
+	for name, field := range map[string]*string{"email": c.Email, "phone": c.Phone, "locale": c.Locale, "time_zone": c.TimeZone} {
+		if field != nil {
+			got[name] = *field
+		}
+	}
+	for name, v := range c.Attributes {
+		text, ok := v.(string)
+		if !ok {
+			b, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = string(b)
+		}
+		got["attributes."+name] = text
+	}
+	if !maps.Equal(want, got) {
+		t.Fatalf("%q gives %q, want %q", record, got, want)
+	}
+}
+
+// sameFields holds a change to the object it was read from.
+func sameFields(t *testing.T, object map[string]any, c fanfare.RecipientChange) {
+	t.Helper()
+	want, got := map[string]any{}, map[string]any{}
+	for name, v := range object {
+		switch name {
+		case "id", "external_id":
+			if text, ok := v.(string); ok && text != c.ExternalID {
+				t.Fatalf("%q was read as %q", text, c.ExternalID)
+			}
+		case "email", "phone", "locale", "time_zone":
+			if want[name] = v; v == nil {
+				want[name] = ""
+			}
+		case "attributes":
+			inner, _ := v.(map[string]any)
+			for name, v := range inner {
+				want["attributes."+name] = v
+			}
+		default:
+			want["attributes."+name] = v
+		}
+	}
+	for name, field := range map[string]*string{"email": c.Email, "phone": c.Phone, "locale": c.Locale, "time_zone": c.TimeZone} {
+		if field != nil {
+			got[name] = *field
+		}
+	}
+	for name, v := range c.Attributes {
+		if list, ok := v.([]string); ok {
+			texts := make([]any, len(list))
+			for i := range list {
+				texts[i] = list[i]
+			}
+			v = texts
+		}
+		got["attributes."+name] = v
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+// TestGivenTwice: an object that names one field in two ways is refused, whichever way the map goes.
+func TestGivenTwice(t *testing.T) {
+	for _, line := range []string{`{"id":"a","external_id":"b"}`, `{"id":"a","city":"x","attributes":{"city":"y"}}`, `{"id":"a","用户":"b"}`} {
+		for range 20 {
+			rows, err := NewRows(strings.NewReader(line), NDJSON, UTF8, RowOptions{Map: map[string]string{"用户": "external_id"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, _, err := rows.Next(); err == nil || !strings.Contains(err.Error(), "twice") {
+				t.Fatalf("%s: %+v, %v", line, c, err)
+			}
+		}
+	}
 }
 
 func FuzzNDJSON(f *testing.F) {
@@ -235,6 +335,7 @@ func FuzzNDJSON(f *testing.F) {
 			if err := Check(&c); err != nil {
 				t.Fatal(err)
 			}
+			sameFields(t, oracle, c)
 		}
 		if _, _, err := rows.Next(); !errors.Is(err, io.EOF) {
 			t.Fatalf("after the last line: %v", err)
