@@ -322,7 +322,7 @@ func TestRun(t *testing.T) {
 		next := w.planner("b")
 		w.message("n", nil, fanfare.EventStart)
 		w.settle(next)
-		w.settle(next) // while another one is sending, a slot at a time is frozen
+		w.settle(next)                     // while another one is sending, a slot at a time is frozen
 		w.phase("n", fanfare.PhaseSending) // the lease was given back
 	})
 }

@@ -33,6 +33,7 @@ func Run(t *testing.T, f Features, open Open) {
 		{"dialing", s.dialing},
 		{"faults", s.faults},
 		{"same item", s.sameItem},
+		{"rendering", s.rendering},
 		{"hostile values", s.hostileValues},
 		{"skips", s.skips},
 	} {
@@ -368,6 +369,37 @@ func (s *suite) sameItem(t *testing.T) {
 	}
 }
 
+// rendering: compiled content is used by many at once; what is rendered goes behind what is there; a preview shows the same values.
+func (s *suite) rendering(t *testing.T) {
+	m := s.start(t, Trouble{Fault: Healthy})
+	items := m.items(t, 0, 50)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			before := []byte("before")
+			for i := range items {
+				got, err := m.compiled.Render(before, &items[i])
+				if err != nil || !bytes.Equal(got, append([]byte("before"), items[i].Rendered...)) {
+					t.Errorf("item %d: %q, %v", i, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	shown, err := m.compiled.Preview(&items[7])
+	if err != nil || len(shown) == 0 {
+		t.Fatalf("preview: %v, %v", shown, err)
+	}
+	if !s.Renders {
+		return
+	}
+	for name, want := range map[string]string{"subject": "Hello Name 7", "text": "Dear Name 7,", "html": "<p>Dear Name 7</p>"} {
+		if !strings.Contains(shown[name], want) {
+			t.Errorf("preview: %s is %q", name, shown[name])
+		}
+	}
+}
+
 // hostile are values that try to be more than a value.
 func hostile() []string {
 	return []string{
@@ -458,7 +490,10 @@ func (s *suite) skips(t *testing.T) {
 	nameless := person(1)
 	nameless.Attributes = nil
 	_, err := m.item(nameless, 1)
-	if e, ok := errors.AsType[*fanfare.SkipError](err); !ok || e.Reason != fanfare.ReasonMissingField || e.Detail != "name" {
-		t.Errorf("without a name: %v", err)
+	_, shown := m.compiled.Preview(&fanfare.Outgoing{Recipient: nameless, Person: nameless.Person, Address: nameless.Email, Key: "KEY", Message: m.message, Attempt: 1})
+	for _, err := range []error{err, shown} {
+		if e, ok := errors.AsType[*fanfare.SkipError](err); !ok || e.Reason != fanfare.ReasonMissingField || e.Detail != "name" {
+			t.Errorf("without a name: %v", err)
+		}
 	}
 }
