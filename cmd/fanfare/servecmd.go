@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 
 	"fanfare"
 	"fanfare/cmd/fanfare/bench"
@@ -188,6 +189,7 @@ func (b *backupCommand) Run(ctx context.Context, io streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
+	syscall.Umask(0o077) // it holds everybody's addresses, like the data folder
 	if err := store.Backup(ctx, b.File); err != nil {
 		return err
 	}

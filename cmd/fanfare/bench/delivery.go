@@ -56,7 +56,7 @@ func delivery(ctx context.Context, b *bench) (Row, error) {
 		Bare: fmt.Sprintf("the same records of 8 through Store.Append, %d a commit, nothing else: %.2f s, %.0f records/s (%.2f s half of it before, %.2f s after)",
 			connections, bare, float64(records)/bare, before, after),
 		Ratio: bare / eights,
-		text: fmt.Sprintf("one chunk a batch: %.2f s; chunks of 8: %.2f s, %.0f chunks/s; peak %.0f MB; doctor passes", whole, eights,
+		text: fmt.Sprintf("one chunk a batch, %d connections: %.2f s; chunks of 8: %.2f s, %.0f chunks/s; peak %.0f MB; doctor passes", wide, whole, eights,
 			float64(n)/8/eights, float64(rss)/1e6)}, nil
 }
 
@@ -78,13 +78,16 @@ func (b *bench) bare(ctx context.Context, n int) (seconds float64, records int, 
 	return seconds, records, nil
 }
 
+// wide is how many batches are under way at once where each is one chunk, so that a commit has something to group.
+const wide = 128
+
 func (b *bench) deliver(ctx context.Context, data string) (whole, eights float64, rss int64, err error) {
 	s, err := spawn.Serve(ctx, b.Exe, data, "127.0.0.1:0", b.Errors)
 	if err != nil {
 		return 0, 0, 0, err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
-	if err := errors.Join(nowhere(ctx, s, "whole", 500, 8), nowhere(ctx, s, "eights", 8, connections)); err != nil {
+	if err := errors.Join(nowhere(ctx, s, "whole", 500, wide), nowhere(ctx, s, "eights", 8, connections)); err != nil {
 		return 0, 0, 0, err
 	}
 	id, err := message(ctx, s, nothing("whole"))

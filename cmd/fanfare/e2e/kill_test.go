@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -205,6 +206,31 @@ func TestRate(t *testing.T) {
 	if k := p.balanced(id, people); k.Sent != people || k.Doubted != 0 {
 		t.Errorf("%+v", k)
 	}
+}
+
+// TestDoctorAndBackupWhileSending: the doctor finds nothing to say beside a server that is sending, and a copy that is made meanwhile is whole.
+func TestDoctorAndBackupWhileSending(t *testing.T) {
+	t.Parallel()
+	const people = 10_000
+	p := settle(t, "--delay", "2ms", "--refuse", "2%", "--temporary", "2%")
+	p.people(people)
+	p.provider(8, map[string]any{"retry": map[string]any{"attempts": 4, "first": "200ms", "most": "1s"}})
+	id := p.send(nil)
+	p.begun(people / 10)
+	for p.progress(id).Phase == "sending" {
+		if code, out := p.run(nil, "doctor", "--data", p.data); code != 0 {
+			t.Fatalf("exit %d: %s", code, out)
+		}
+		copied := t.TempDir()
+		if code, out := p.run(nil, "backup", filepath.Join(copied, "fanfare.db"), "--data", p.data); code != 0 {
+			t.Fatalf("exit %d: %s", code, out)
+		}
+		if code, out := p.run(nil, "doctor", "--data", copied); code != 0 {
+			t.Fatalf("a copy: exit %d: %s", code, out)
+		}
+	}
+	p.until(id, "the end", phase("completed"))
+	p.balanced(id, people)
 }
 
 func waiting(reason string) func(client.Progress) bool {
