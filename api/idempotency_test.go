@@ -1,12 +1,14 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
+	"fanfare"
 	"fanfare/api"
 )
 
@@ -101,6 +103,42 @@ func TestRacesMakeOneMessage(t *testing.T) {
 	}
 	if n := w.messages(t); n != keys {
 		t.Errorf("%d messages of %d keys", n, keys)
+	}
+}
+
+// meanwhile lets something happen between the look for a first answer and the transaction.
+type meanwhile struct {
+	api.Store
+	once sync.Once
+	do   func()
+}
+
+func (m *meanwhile) Update(ctx context.Context, fn func(fanfare.ControlTx) error) error {
+	m.once.Do(m.do)
+	return m.Store.Update(ctx, fn)
+}
+
+// TestAnotherProcessWasFirst: its answer is found in the transaction, and what this one did is undone.
+func TestAnotherProcessWasFirst(t *testing.T) {
+	w := newWorld(t)
+	r := request{method: "POST", path: "/v1/messages", body: draft, header: keyed("k"), key: w.key}
+	var first answer
+	late := newWorld(t, func(c *api.Config) { c.Store = &meanwhile{Store: w.store, do: func() { first = w.do(t, r) }} })
+	second := late.do(t, r)
+	if first.StatusCode != 201 || second.StatusCode != 201 || second.body != first.body || second.Header.Get("Idempotency-Replayed") != "true" ||
+		second.Header.Get("Location") != first.Header.Get("Location") {
+		t.Errorf("%d %s\n%d %s", first.StatusCode, first.body, second.StatusCode, second.body)
+	}
+	if n := w.messages(t); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+	other := r
+	other.header, other.body = keyed("k2"), strings.Replace(draft, "once", "twice", 1)
+	late = newWorld(t, func(c *api.Config) {
+		c.Store = &meanwhile{Store: w.store, do: func() { w.do(t, request{method: "POST", path: r.path, body: draft, header: keyed("k2"), key: w.key}) }}
+	})
+	if a := late.do(t, other); a.StatusCode != 422 || w.messages(t) != 2 {
+		t.Errorf("another body: %d, %d messages", a.StatusCode, w.messages(t))
 	}
 }
 
