@@ -94,8 +94,9 @@ func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
 	}
 	a := w.store.Append(w.ctx, shard, []fanfare.Entry{entry})[0]
 	is := w.row(e.Ref())
-	w.note("landed %v: %d, f%d s%d → f%d s%d, sent %d failed %d skipped %d uncertain %d, pending %v flying %v doubted %v", e.Ref(), a.Answer, was.Fence, was.Step, is.Fence, is.Step,
-		is.Sent, is.Failed, is.Skipped, is.Uncertain, ranks(is.Pending), ranks(is.InFlight), ranks(is.Doubted))
+	if w.trace != nil {
+		w.note("landed %d, from f%d s%d: %s", a.Answer, was.Fence, was.Step, told(is))
+	}
 	switch {
 	case e.Claim != nil:
 		w.judgeClaim(n, e.Claim, &was, &is, a.Answer)

@@ -110,7 +110,9 @@ func (n *node) step() {
 	n.inbox = rest
 	var writes []Append
 	for _, e := range effects {
-		n.note("%v > %s", n.owner(), told(e))
+		if n.trace != nil {
+			n.note("%v > %s", n.owner(), told(e))
+		}
 		if a, ok := e.(Append); ok {
 			writes = append(writes, a)
 			continue
@@ -216,6 +218,9 @@ func (n *node) peek(e Peek) {
 	}
 	rows, err := n.store.Peek(n.ctx, []fanfare.BatchRef{e.Ref})
 	n.saw("peek")
+	if rows[0].Owner == n.owner() { // a claim whose answer was lost, and that is durable
+		n.claims[claimed{n, e.Ref}] = n.order
+	}
 	n.self(n.short(), func() { n.event(Peeked{ID: e.ID, Row: rows[0], Err: err}) })
 }
 

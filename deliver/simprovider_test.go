@@ -247,6 +247,9 @@ func told(e any) string {
 		}
 		c := e.Entry.Claim
 		return fmt.Sprintf("#%d claim %v g%d", e.ID, c.BatchRef, c.Generation)
+	case fanfare.Batch:
+		return fmt.Sprintf("%v state %d (%s) f%d s%d of %d: %d sent, %d failed, %d skipped, %d uncertain, pending %v, flying %v, doubted %v, owner %v until %v, not before %v, runs %v", e.BatchRef, e.State, e.Held,
+			e.Fence, e.Step, e.N, e.Sent, e.Failed, e.Skipped, e.Uncertain, ranks(e.Pending), ranks(e.InFlight), ranks(e.Doubted), e.Owner, e.LeaseUntil, e.NotBefore, e.Runs)
 	case Journaled:
 		return fmt.Sprintf("#%d journaled %d %v f%d s%d %v", e.ID, e.Answer.Answer, e.Answer.Row.BatchRef, e.Answer.Row.Fence, e.Answer.Row.Step, e.Answer.Err)
 	case Peeked:
