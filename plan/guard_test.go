@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,13 +16,20 @@ import (
 
 // folder is a data folder's note.
 type folder struct {
+	mu   sync.Mutex
 	head int64
 	err  error
 }
 
-func (f *folder) Noted() (int64, error) { return f.head, f.err }
+func (f *folder) Noted() (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head, f.err
+}
 
 func (f *folder) Note(head int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.err == nil {
 		f.head = head
 	}
@@ -189,16 +197,16 @@ func TestGuardRuns(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.write()
 		time.Sleep(3 * time.Second)
-		if f.head != head() || f.head == 0 {
-			t.Errorf("noted %d, it is at %d", f.head, head())
+		if noted, _ := f.Noted(); noted != head() || noted == 0 {
+			t.Errorf("noted %d, it is at %d", noted, head())
 		}
 		w.write()
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if f.head != head() {
-			t.Errorf("noted %d at the end, it is at %d", f.head, head())
+		if noted, _ := f.Noted(); noted != head() {
+			t.Errorf("noted %d at the end, it is at %d", noted, head())
 		}
 	})
 }
