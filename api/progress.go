@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -224,11 +225,14 @@ func (s *Server) progressOf(m *fanfare.Message, w *watched, why *fanfare.Waiting
 	v.Counts = k
 	v.Balanced = w.sums.balanced && k.Audience == k.Sent+k.Failed+k.Skipped+k.Uncertain+k.Remaining+k.InFlight
 	if m.Phase == fanfare.PhaseSending {
-		v.Rate = w.rate()
-		if left := k.Remaining + k.InFlight; v.Rate > 0 {
-			eta := float64(left) / v.Rate
+		rate := w.rate()
+		v.Rate = tenths(rate)
+		if left := k.Remaining + k.InFlight; rate > 0 {
+			eta := tenths(float64(left) / rate)
 			v.ETA = &eta
 		}
 	}
 	return v
 }
+
+func tenths(f float64) float64 { return math.Round(f*10) / 10 }

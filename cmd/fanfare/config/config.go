@@ -25,7 +25,7 @@ type File struct {
 	Providers map[string]Provider
 }
 
-// Provider is a section [providers.NAME]. Secrets in url may be given as ${env:NAME} or ${file:PATH}, or apart as password.
+// Provider is a section [providers.NAME]. The password may stand in the url, or apart.
 type Provider struct {
 	Channel     fanfare.ChannelName `toml:"channel"`
 	URL         string              `toml:"url"`
