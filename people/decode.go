@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -154,6 +155,11 @@ func (u *utf8Checker) write(p []byte, end bool) {
 }
 
 func isASCII(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
 	for _, c := range p {
 		if c >= utf8.RuneSelf {
 			return false
@@ -183,7 +189,7 @@ func unpack(r io.Reader) (io.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the file begins like gzip but is not: %w; send it again", err)
 	}
-	return &bounded{r: z, in: counted}, nil
+	return &bounded{r: z, in: counted, free: freeUnpacked}, nil
 }
 
 type counter struct {
@@ -199,15 +205,16 @@ func (c *counter) Read(p []byte) (int, error) {
 
 // bounded stops a gzip bomb.
 type bounded struct {
-	r  io.Reader
-	in *counter
-	n  int64
+	r    io.Reader
+	in   *counter
+	n    int64
+	free int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	b.n += int64(n)
-	if b.n > freeUnpacked && b.n > maxRatio*b.in.n {
+	if b.n > b.free && b.n > maxRatio*b.in.n {
 		return n, fmt.Errorf("the gzip file unpacks to more than %d times its size; unpack it and send it plain", maxRatio)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -137,16 +137,25 @@ func TestMapAndEmpty(t *testing.T) {
 	}
 }
 
+// TestGzipBomb: what unpacks to more than 200 times its size is stopped, once there is enough of it; what is small is not.
 func TestGzipBomb(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	row := bytes.Repeat([]byte{'\n'}, 1<<20)
-	for range 200 {
+	for range 4 {
 		_, _ = z.Write(row)
 	}
 	_ = z.Close()
-	if _, err := Detect(bytes.NewReader(packed.Bytes())); err == nil || !strings.Contains(err.Error(), "unpacks to more than") {
-		t.Errorf("got %v", err)
+	for free, stopped := range map[int64]bool{1 << 20: true, freeUnpacked: false} {
+		r, err := unpack(bytes.NewReader(packed.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.(*bounded).free = free
+		n, err := io.Copy(io.Discard, r)
+		if stopped && (err == nil || !strings.Contains(err.Error(), "unpacks to more than") || n > 2<<20) || !stopped && (err != nil || n != 4<<20) {
+			t.Errorf("%d bytes are free: %d were read, %v", free, n, err)
+		}
 	}
 }
 
