@@ -39,6 +39,8 @@ type Guard struct {
 	Store    GuardStore
 	Position Position
 	Logger   *slog.Logger // nil: silent
+
+	kept int64 // what was noted last
 }
 
 // Finding is what the guard found, and which messages it paused for that.
@@ -85,6 +87,7 @@ func (g *Guard) Check(ctx context.Context) (Finding, error) {
 		}
 		g.log().Warn("restore guard: messages are paused and wait for a person", "why", f.Why, "paused", len(f.Paused))
 	}
+	g.kept = -1 // whatever was noted before
 	return f, g.note(ctx)
 }
 
@@ -130,9 +133,13 @@ func (g *Guard) note(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the journal's position: %w", err)
 	}
+	if id.Head == g.kept {
+		return nil
+	}
 	if err := g.Position.Note(id.Head); err != nil {
 		return fmt.Errorf("note the journal's position: %w", err)
 	}
+	g.kept = id.Head
 	return nil
 }
 
