@@ -192,7 +192,7 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 
 // judgeRecord: only the holder writes, what it knows is taken, and nobody who is out is handed on.
 func (w *world) judgeRecord(n *node, r *fanfare.Record, was, is *fanfare.Batch, answer fanfare.Answer) {
-	holds := w.holders[r.BatchRef] == n && was.Fence == r.Fence && was.Step == r.Step
+	holds := w.holders[r.BatchRef] == n && was.Owner == n.owner() && was.Fence == r.Fence && was.Step == r.Step
 	if answer == fanfare.Stale {
 		w.saw("record stale")
 		if holds {

@@ -173,6 +173,10 @@ func (r *errand) begin() {
 		if r.flip(0.5) {
 			accept()
 			d := r.between(10*time.Second, time.Minute)
+			if r.flip(0.3) { // the lease runs out meanwhile, and more of the chunk is to come
+				r.stall(r.between(26*time.Second, 40*time.Second))
+				d = r.between(42*time.Second, time.Minute)
+			}
 			r.self(d, func() { r.answer(Said{SendAnswer: fanfare.SendAnswer{Kind: fanfare.SendOK}}) })
 			return
 		}
