@@ -6,8 +6,10 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -72,4 +74,23 @@ func holdsNUL(b []byte) bool {
 			return true
 		}
 	}
+}
+
+// noFields refuses what stands in a body where nothing is expected, as it is refused where something is.
+func noFields(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(b, &given); err != nil {
+		return invalid("#", "wrong_type", "this call takes no body, or an empty object")
+	}
+	var wrong []FieldDetail
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		wrong = append(wrong, FieldDetail{Pointer: pointer(name), Code: "unknown_field", Detail: "this call takes no fields; remove it"})
+	}
+	if len(wrong) > 0 {
+		return refuse(wrong...)
+	}
+	return nil
 }

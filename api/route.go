@@ -262,6 +262,9 @@ func (a adapter) Handle(h *huma.Operation, next func(huma.Context)) {
 		}
 		done, err := a.server.admit(c, o, r)
 		defer done()
+		if err == nil && h.RequestBody == nil && r.Method != http.MethodGet {
+			err = noFields(c.raw)
+		}
 		if err != nil {
 			c.refuse(w, err)
 			return
