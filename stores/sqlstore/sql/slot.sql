@@ -166,15 +166,14 @@ GROUP BY reason, code, text ORDER BY count DESC, reason, code, text LIMIT ?;
 INSERT INTO recipients (person, slot, mailbox, updated_at, external_id, email, phone, locale, time_zone, attributes)
 VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
 
--- Of an import: who has a phone, locale or time zone, and who has none. FAIL, unlike ABORT, keeps no journal of the statement; the whole
--- transaction is rolled back anyway.
+-- Of an import: who has a phone, locale or time zone, and who has none.
 
 -- name: recipients.create
-INSERT OR FAIL INTO recipients (slot, updated_at, person, mailbox, external_id, email, attributes, phone, locale, time_zone)
+INSERT INTO recipients (slot, updated_at, person, mailbox, external_id, email, attributes, phone, locale, time_zone)
 VALUES /*rows*/(?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
 
 -- name: recipients.create_plain
-INSERT OR FAIL INTO recipients (slot, updated_at, person, mailbox, external_id, email, attributes, phone, locale, time_zone)
+INSERT INTO recipients (slot, updated_at, person, mailbox, external_id, email, attributes, phone, locale, time_zone)
 VALUES /*rows*/(?1, ?2, ?, ?, ?, ?, ?, '', '', '')/*end*/;
 
 -- name: recipients.update
