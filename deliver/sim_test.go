@@ -106,7 +106,7 @@ func kinds() (often, seldom []string) {
 		"message rate changed", "new revision", "node never came back", "not begun", "operator: cancel", "operator: pause", "operator: resume",
 		"operator: schedule", "operator: start", "opt-out", "paused as damaged", "paused → cancelled", "paused → preparing", "paused → scheduled", "paused → sending",
 		"pausing → cancelling", "pausing → paused", "pausing → sending", "peek", "peek failed", "permanent", "planner died", "planner stalled past its lease",
-		"preparing → cancelled", "preparing → paused", "preparing → sending", "provider busy", "provider changed", "provider down", "publish failed",
+		"preparing → cancelled", "preparing → paused", "preparing → sending", "provider busy", "provider changed", "provider down", "provider gone", "provider moved", "publish failed",
 		"queue forgot everything", "rate kept", "record", "record halted", "record refused alone", "record stale", "reserve", "reserve failed",
 		"scheduled → paused", "scheduled → preparing", "second copy", "sending → cancelling", "sending → completed", "sending → pausing", "sent",
 		"sent after a stall, its question was before", "sent within 750 ms of a stop", "settled by a planner", "skipped at the intent", "skipped or technical",

@@ -166,8 +166,25 @@ func (w *world) changeProvider(l *provider) {
 		l.Rate = 1 + 20*w.Float64()
 	}
 	l.rate = max(l.rate, l.Rate)
+	switch {
+	case w.flip(0.2):
+		l.URL += "/"
+		w.saw("provider moved")
+	case w.flip(0.2):
+		l.gone = true
+		w.saw("provider gone")
+		w.at(w.between(0, 10*time.Second), func() {
+			l.gone = false
+			w.configure()
+		})
+	}
 	w.saw("provider changed")
-	w.note("%s: rate %.1f, %d connections, chunk %d", l.Name, l.Rate, l.Connections, l.Chunk)
+	w.note("%s: rate %.1f, %d connections, chunk %d, gone %v", l.Name, l.Rate, l.Connections, l.Chunk, l.gone)
+	w.configure()
+}
+
+// configure tells the nodes of the lanes as they are when the news comes to them.
+func (w *world) configure() {
 	for _, n := range w.nodes {
 		n.self(w.short(), func() { n.event(Configured{Lanes: w.settings()}) })
 	}

@@ -58,7 +58,9 @@ func (n *node) owner() fanfare.Owner { return n.core.Owner }
 func (w *world) settings() []Setting {
 	lanes := make([]Setting, 0, len(w.lanes))
 	for _, l := range w.lanes {
-		lanes = append(lanes, Setting{Name: l.Name, Provider: l.Provider})
+		if !l.gone {
+			lanes = append(lanes, Setting{Name: l.Name, Provider: l.Provider})
+		}
 	}
 	return lanes
 }

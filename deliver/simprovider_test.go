@@ -13,6 +13,7 @@ type provider struct {
 	fanfare.Provider
 	down  time.Duration // it takes no connection and loses those it has, until
 	busy  time.Duration // it says 421, until
+	gone  bool          // not configured for the moment
 	rate  float64       // the highest it had
 	rated bool
 	begun []time.Duration
