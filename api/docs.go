@@ -29,7 +29,7 @@ type docSchema struct {
 }
 
 // docs makes the page that shows the OpenAPI document to people: plain HTML, nothing from elsewhere.
-func (s *Server) docs() (http.HandlerFunc, error) {
+func (s *Server) docs() ([]byte, error) {
 	page, err := template.New("docs").Parse(docsPage)
 	if err != nil {
 		return nil, err
@@ -42,14 +42,13 @@ func (s *Server) docs() (http.HandlerFunc, error) {
 		Codes   []code
 		Schemas []docSchema
 	}{o.Tags, docRoutes(o), problemCodes(), docSchemas(o)})
-	if err != nil {
-		return nil, err
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'")
-		_, _ = w.Write(b.Bytes()) // the client is gone
-	}, nil
+	return b.Bytes(), err
+}
+
+func (s *Server) showDocs(w http.ResponseWriter, page []byte) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'")
+	_, _ = w.Write(page) // the client is gone
 }
 
 // Code, Status and Meaning are for the page.
@@ -65,8 +64,10 @@ func docRoutes(o *huma.OpenAPI) map[string][]docRoute {
 				continue
 			}
 			r := docRoute{Method: op.Method, Path: path, Summary: op.Summary, Doc: op.Description, Scope: "any key"}
-			if len(op.Security) > 0 && len(op.Security[0]["key"]) > 0 {
-				r.Scope = op.Security[0]["key"][0]
+			if scopes, keyed := op.Security[0]["key"]; !keyed {
+				r.Scope = "no key"
+			} else if len(scopes) > 0 {
+				r.Scope = scopes[0]
 			}
 			for _, p := range op.Parameters {
 				r.Parameters = append(r.Parameters, docField{p.Name, p.In, kind(p.Schema), p.Description})

@@ -17,11 +17,11 @@ import (
 const readyTime = 2 * time.Second
 
 func (s *Server) healthRoutes() {
-	s.plain("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+	s.plain(public("/healthz", "get-health", "Whether the process is alive", "application/json"), func(w http.ResponseWriter, r *http.Request) {
 		callOf(r.Context()).quiet = true
 		s.well(w)
 	})
-	s.plain("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+	s.plain(public("/readyz", "get-ready", "Whether store and queue answer; 503 if not", "application/json"), func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
 		c.quiet = true
 		if err := s.answers(r.Context()); err != nil {
@@ -33,7 +33,9 @@ func (s *Server) healthRoutes() {
 		s.well(w)
 	})
 	open := s.MetricsHandler()
-	s.plain("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+	metrics := public("/metrics", "get-metrics", "Metrics for Prometheus", "text/plain")
+	metrics.public, metrics.tag, metrics.scope = false, "administration", scopeMetricsRead
+	s.plain(metrics, func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
 		c.quiet = true
 		err := s.authenticate(r.Context(), c, r)
@@ -46,7 +48,7 @@ func (s *Server) healthRoutes() {
 		}
 		open.ServeHTTP(w, r)
 	})
-	s.plain("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	s.plain(public("/openapi.json", "get-openapi", "The OpenAPI document", "application/openapi+json"), func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		_, _ = w.Write(s.document) // the client is gone
 	})

@@ -41,6 +41,7 @@ func tags() []*huma.Tag {
 		{Name: "messages", Description: "What is sent to many."}, {Name: "reports", Description: "What became of everybody."},
 		{Name: "recipients", Description: "People, lists of them, and imports."}, {Name: "suppressions", Description: "Who gets nothing."},
 		{Name: "providers", Description: "The accounts that messages are sent by."}, {Name: "administration", Description: "Keys, nodes, queues, the audit trail."},
+		{Name: "public", Description: "What takes no key."},
 	}
 }
 

@@ -50,6 +50,7 @@ type operation struct {
 	status       int    // of success; 0: 200
 	also         int    // another status of success; 0: none
 	keyed        bool   // takes an Idempotency-Key
+	public       bool   // takes no key
 	stream       bool   // the body is no JSON: the handler reads it
 	secret       bool   // the answer holds a secret: it is sealed where it is stored
 	body         *huma.RequestBody
@@ -224,6 +225,9 @@ func (o operation) huma() huma.Operation {
 		Responses: map[string]*huma.Response{"default": {Description: "What is wrong and what to do next.", Ref: "#/components/responses/Problem"}},
 	}
 	h.Security = []map[string][]string{{"key": nonEmpty(o.scope)}}
+	if o.public {
+		h.Security = []map[string][]string{{}}
+	}
 	if o.keyed {
 		h.Parameters = append(h.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxAnswerKey)},
 			Description: "A repeated call with the same key and body gets the first answer again, for 48 hours."})

@@ -40,16 +40,16 @@ func New(c Config) (*Server, error) {
 	s.measure()
 	s.huma = huma.NewAPI(s.describe(), adapter{s})
 	s.routes()
+	var docs []byte
+	s.plain(public("/docs", "get-docs", "The API as a page", "text/html"), func(w http.ResponseWriter, _ *http.Request) { s.showDocs(w, docs) })
 	var err error
 	if s.document, err = json.MarshalIndent(s.huma.OpenAPI(), "", "  "); err != nil {
 		return nil, err
 	}
 	s.document = append(s.document, '\n')
-	docs, err := s.docs()
-	if err != nil {
+	if docs, err = s.docs(); err != nil {
 		return nil, err
 	}
-	s.plain("GET /docs", docs)
 	return s, nil
 }
 
@@ -195,8 +195,20 @@ func (r *recorder) refuse() {
 	p.write(r, r.call.request)
 }
 
-// plain registers a handler that is not described in the OpenAPI document.
-func (s *Server) plain(pattern string, h http.HandlerFunc) {
+// public describes a route that takes no key.
+func public(path, id, summary, kind string) operation {
+	return operation{method: http.MethodGet, path: path, id: id, tag: "public", summary: summary, public: true,
+		produces: map[string]*huma.MediaType{kind: {Schema: &huma.Schema{Type: huma.TypeString}}}}
+}
+
+// plain registers a handler that speaks HTTP by itself.
+func (s *Server) plain(o operation, h http.HandlerFunc) {
+	described := o.huma()
+	if strings.Contains(o.path, "{token}") {
+		described.Parameters = append(described.Parameters, &huma.Param{Name: "token", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
+	s.huma.OpenAPI().AddOperation(&described)
+	pattern := o.method + " " + o.path
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		callOf(r.Context()).route = pattern
 		h(w, r)

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"fanfare"
 	"fanfare/set"
 )
@@ -39,14 +41,19 @@ func (s *Server) unsubscribeRoutes() {
 			Ask         bool
 		}{title, text, ask})
 	}
-	s.plain("GET /u/{token}", func(w http.ResponseWriter, r *http.Request) {
+	ask := public("/u/{token}", "ask-unsubscribe", "A page with a button; changes nothing", "text/html")
+	s.plain(ask, func(w http.ResponseWriter, r *http.Request) {
 		if _, _, err := s.linked(r.Context(), r.PathValue("token")); err != nil {
 			callOf(r.Context()).refuse(w, unknownToken(err))
 			return
 		}
 		show(w, "Unsubscribe 退订", "Nothing is changed yet. Press the button to get no more of these messages. 点击按钮即可退订。", true)
 	})
-	s.plain("POST /u/{token}", func(w http.ResponseWriter, r *http.Request) {
+	one := public("/u/{token}", "unsubscribe", "Unsubscribe with one click (RFC 8058)", "text/html")
+	one.method, one.doc = http.MethodPost, "?all=1 unsubscribes from the whole channel instead of the topic. No redirect, no cookie."
+	one.body = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: &huma.Schema{Type: huma.TypeObject,
+		Required: []string{"List-Unsubscribe"}, Properties: map[string]*huma.Schema{"List-Unsubscribe": {Type: huma.TypeString, Enum: []any{"One-Click"}}}}}}}
+	s.plain(one, func(w http.ResponseWriter, r *http.Request) {
 		if err := s.unsubscribe(w, r); err != nil {
 			callOf(r.Context()).refuse(w, err)
 			return
