@@ -201,7 +201,7 @@ func (s *sending) begin() (i int, body []byte, at time.Time) {
 		return -1, nil, time.Time{}
 	}
 	at = time.Now()
-	if s.may != nil && !s.may(s.next) {
+	if s.may != nil && !s.may(s.next) || s.ctx.Err() != nil { // whoever closes the connection then may be a moment late
 		s.held = true
 		return -1, nil, time.Time{}
 	}

@@ -195,6 +195,9 @@ func (s *suite) cancelledBetween(t *testing.T) {
 		items := m.items(t, 0, 6)
 		ctx, cancel := context.WithCancel(t.Context())
 		got, _ := m.send(t, ctx, items, func(i int) bool {
+			if i > at {
+				t.Errorf("item %d is asked for after the context ended at item %d", i, at)
+			}
 			if i == at {
 				cancel()
 			}
