@@ -111,7 +111,7 @@ func (b *bench) deliver(ctx context.Context, data string) (whole, eights float64
 // e-mail message to people. What leaves is seen by the mail server, by its clock; the null channel has no outside, so its
 // message is seen by its own journaled progress.
 func restart(ctx context.Context, b *bench) (_ Row, err error) {
-	n, mails := max(b.n(10_000_000), 1_000_000), b.n(100_000) // they have to last until the kill, and after
+	n, mails := b.n(10_000_000), b.n(100_000)
 	data := filepath.Join(b.dir, "restart")
 	if err := numbered(ctx, data, n); err != nil {
 		return Row{}, err
@@ -168,6 +168,9 @@ func folderSize(dir string) (size float64) {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// lasts is about how many seconds the messages of restart take.
+const lasts = 20
+
 // midway starts both messages and kills the server when they are in their middle.
 func (b *bench) midway(ctx context.Context, data string, k *spawn.Sink, n, mails int) error {
 	s, err := spawn.Serve(ctx, b.Exe, data, "127.0.0.1:0", b.Errors)
@@ -178,23 +181,27 @@ func (b *bench) midway(ctx context.Context, data string, k *spawn.Sink, n, mails
 	if err == nil {
 		err = errors.Join(mailProvider(ctx, s, k), nowhere(ctx, s, "eights", 8, connections))
 	}
+	// Rates that last: both have to be in their middle when the process dies, and still after.
+	numbers, letters := nothing("eights"), mail(map[string]any{"audience": map[string]string{"list": "people"}, "rate": max(50, mails/lasts)})
+	numbers["rate"] = max(50, n/lasts)
 	var id string
 	if err == nil {
-		id, err = message(ctx, s, nothing("eights"))
+		id, err = message(ctx, s, numbers)
 	}
 	if err == nil {
-		// A rate that lasts: it has to be in the middle when the process dies, and still after.
-		_, err = message(ctx, s, mail(map[string]any{"audience": map[string]string{"list": "people"}, "rate": max(50, mails/60)}))
-	}
-	if err == nil {
-		err = s.Until(ctx, "the middle", 20*time.Millisecond, func() (bool, error) {
-			c, err := k.Counts(ctx)
-			if err != nil {
-				return false, err
-			}
+		err = s.Until(ctx, "a quarter of the numbers", 20*time.Millisecond, func() (bool, error) {
 			var p client.Progress
-			err = s.Do(ctx, http.MethodGet, "/v1/messages/"+id+"/progress", nil, &p)
-			return c.Begun > 20 && p.Counts.Sent > n/3, err
+			err := s.Do(ctx, http.MethodGet, "/v1/messages/"+id+"/progress", nil, &p)
+			return p.Counts.Sent > n/4, err
+		})
+	}
+	if err == nil {
+		_, err = message(ctx, s, letters)
+	}
+	if err == nil {
+		err = s.Until(ctx, "the first envelopes", 5*time.Millisecond, func() (bool, error) {
+			c, err := k.Counts(ctx)
+			return c.Begun > 20, err
 		})
 	}
 	if err != nil {
