@@ -481,3 +481,37 @@ func (w *lastWords) Read(b []byte) (int, error) {
 	_, _ = w.Conn.Write([]byte(w.words))
 	return 0, io.EOF
 }
+
+// lateContext is one whose end is told late, as by a goroutine that does not get its turn.
+type lateContext struct{ context.Context }
+
+func (lateContext) Value(any) any { return nil } // it is no other's child
+
+func (lateContext) AfterFunc(func()) (stop func() bool) { return func() bool { return true } }
+
+// TestContextToldLate: no message is begun once the context has ended, though the connection is still there.
+func TestContextToldLate(t *testing.T) {
+	for _, caps := range [][]string{{"PIPELINING"}, nil} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{caps: caps}
+			conn, err := dialScript(t.Context(), s, Config{StartTLS: Off})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			got, _ := sendAll(lateContext{ctx}, conn, chunk(5), func(i int) bool {
+				if i == 2 {
+					cancel()
+				}
+				return true
+			})
+			for i, a := range got {
+				if want := []Kind{Sent, Sent, NotBegun, NotBegun, NotBegun}[i]; a.Kind != want {
+					t.Errorf("message %d: %+v, want %v", i, a, want)
+				}
+			}
+			_ = conn.Close()
+			<-s.done
+		})
+	}
+}
