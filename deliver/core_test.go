@@ -532,3 +532,23 @@ func TestTaskOfABatchThatIsHeldHereIsDropped(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 }
+
+func TestUnknownAnswersWhileCancellingAreNotTriedAgain(t *testing.T) {
+	h := newHand(t, 8, smtp("a"))
+	m := h.message("m", "a", 8, nil)
+	h.task("a", m, 0, 1)
+	under := h.take()
+	h.step(Sent{Conn: under[0].Conn, Answers: all(under[0], fanfare.SendUnknown)})
+	if row := h.row(m, 0); row.Uncertain != 0 || row.Doubted.Len() != 4 {
+		t.Fatalf("a first doubt is tried again: %s", told(row))
+	}
+	h.event("m", fanfare.EventCancel)
+	h.advance(time.Second)
+	h.step(Sent{Conn: under[1].Conn, Answers: all(under[1], fanfare.SendUnknown)})
+	for _, s := range h.take() { // of the first four, granted before the cancel
+		h.step(Sent{Conn: s.Conn, Answers: make([]Said, len(s.Chunk.Items))})
+	}
+	if row := h.row(m, 0); row.Uncertain != 4 || row.Doubted.Len() != 8 || row.Pending.Len() != 4 || row.Owner != (fanfare.Owner{}) {
+		t.Fatal(told(row))
+	}
+}

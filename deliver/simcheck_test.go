@@ -20,6 +20,7 @@ type books struct {
 	out      map[fanfare.Person][]outing
 	due      map[item]time.Duration // of a retry, at the earliest
 	refused  map[item]time.Duration // when a temporary refusal reached a node
+	tries    map[item]int           // temporary refusals that were journaled
 	frozen   map[frozenSlot]frozen
 	claims   map[claimed]uint64 // when claims were answered, as the world's order
 	returned map[claimed]uint64 // and when tasks were given back
@@ -49,7 +50,7 @@ type frozen struct {
 func (b *books) open() {
 	*b = books{holders: make(map[fanfare.BatchRef]*node), heard: make(map[fanfare.BatchRef]int), known: make(map[item]bool), copies: make(map[item]int),
 		keys: make(map[item]string), out: make(map[fanfare.Person][]outing),
-		due: make(map[item]time.Duration), refused: make(map[item]time.Duration), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64),
+		due: make(map[item]time.Duration), refused: make(map[item]time.Duration), tries: make(map[item]int), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64),
 		returned: make(map[claimed]uint64)}
 }
 
@@ -177,6 +178,9 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 		w.violated("doubt", "%v: %v are doubted though nothing happened to who held them", c.BatchRef, ranks(was.InFlight))
 	case doubts > 0:
 		w.saw("doubted")
+		if s := w.message(c.Message).state; c.Settle && s.Phase == fanfare.PhaseCancelling && s.Generation == c.Generation && is.Pending.Len() > was.Pending.Len() {
+			w.violated("cancel", "%v: who was in flight is pending in a message that is being cancelled", c.BatchRef)
+		}
 		if twice := was.InFlight.And(was.Doubted); !twice.Empty() {
 			w.saw("doubted twice")
 		}
@@ -246,6 +250,12 @@ func (w *world) isOut(r fanfare.BatchRef, seq fanfare.Seq) bool {
 func (w *world) judgeException(r *fanfare.Record, e *fanfare.Exception) {
 	w.saw("exception " + string(e.Result) + " " + string(e.Reason))
 	retry := w.message(r.Message).lane.Retry
+	it := itemOf(r.BatchRef, e.Seq)
+	if e.Reason == fanfare.ReasonTemporary || e.Reason == fanfare.ReasonTemporaryExhausted {
+		if w.tries[it]++; w.tries[it] > retry.Attempts {
+			w.violated("attempts", "%v: %d was refused %d times for now, of %d", r.BatchRef, e.Seq, w.tries[it], retry.Attempts)
+		}
+	}
 	switch {
 	case e.Reason == fanfare.ReasonTemporary && e.Attempts >= retry.Attempts, e.Reason == fanfare.ReasonTemporaryExhausted && e.Attempts < retry.Attempts:
 		w.violated("attempts", "%v: %d is %s after %d of %d attempts", r.BatchRef, e.Seq, e.Reason, e.Attempts, retry.Attempts)
@@ -254,7 +264,6 @@ func (w *world) judgeException(r *fanfare.Record, e *fanfare.Exception) {
 		for range e.Attempts - 1 {
 			wait = min(4*wait, retry.Most)
 		}
-		it := itemOf(r.BatchRef, e.Seq)
 		w.due[it] = w.refused[it] + wait*79/100 // jitter, and clocks that run apart
 	}
 }
@@ -301,6 +310,9 @@ func (w *world) judgeMay(n *node, ch *Chunk) {
 	row := w.row(ch.Ref)
 	if row.State != fanfare.BatchHeld && (w.holders[ch.Ref] != n || row.Owner != n.owner() || !w.clock().Before(row.LeaseUntil)) {
 		w.violated("look", "%v may send of %v, whose holder is %v until %v", n.owner(), ch.Ref, row.Owner, row.LeaseUntil)
+	}
+	if ch.claim.dropped {
+		w.violated("look", "%v may send of %v, which it knows to be lost", n.owner(), ch.Ref)
 	}
 	m := w.message(ch.Ref.Message)
 	generation := ch.Pass.generation

@@ -25,6 +25,7 @@ type node struct {
 	pending   map[int][]Append
 	shards    []int // with pending entries, in order
 	commits   int
+	slow      int                       // of them
 	trouble   map[fanfare.BatchRef]bool // commits of it were lost, failed or slow
 	upset     string                    // why its leases may be lost
 	incidents int                       // commits in doubt, stalls, records that were refused
@@ -200,7 +201,11 @@ func (n *node) look() {
 			return
 		}
 		looks, err := n.store.Look(n.ctx)
-		n.self(n.short(), func() { n.event(Looked{Began: began, Looks: looks, Err: err}) })
+		late := n.short()
+		if !n.calm && n.flip(0.05) {
+			late = n.between(0, 2*time.Second)
+		}
+		n.self(late, func() { n.event(Looked{Began: began, Looks: looks, Err: err}) })
 	})
 }
 
@@ -329,7 +334,13 @@ func (n *node) commit() {
 		answer(n.short(), unknown)
 	case n.happens(o.commitSlow):
 		n.doubtful(group, "commit slow")
-		land(n.between(0, 40*time.Second), func(a []fanfare.EntryAnswer) { answer(n.short(), a) })
+		if n.slow++; n.slow == 2 {
+			n.upset = "all its commits hang"
+		}
+		land(n.between(0, 40*time.Second), func(a []fanfare.EntryAnswer) {
+			n.slow--
+			answer(n.short(), a)
+		})
 	default:
 		land(n.short(), func(a []fanfare.EntryAnswer) { answer(n.short(), a) })
 	}
