@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"strings"
+	"sync"
 
 	"fanfare"
 )
@@ -14,9 +16,20 @@ import (
 // Links makes and reads the links in mail. A token is signed with a key made of the installation's; it names message, slot and seq, and
 // carries a keyed tag of the external id, so that it means nobody else if the number should ever mean somebody else.
 type Links struct {
-	base string
-	sign []byte
-	tag  []byte
+	base   string
+	keyers sync.Pool // *keyer
+}
+
+// keyer makes the signatures of one goroutine at a time: a link is made for every mail.
+type keyer struct {
+	sign, tag hash.Hash
+	sum       [sha256.Size]byte
+}
+
+func (k *keyer) of(h hash.Hash, b []byte) []byte {
+	h.Reset()
+	_, _ = h.Write(b)
+	return h.Sum(k.sum[:0])
 }
 
 // NewLinks makes links below a public URL; where it is empty there are none, and tokens can be read all the same.
@@ -26,7 +39,13 @@ func NewLinks(publicURL string, installation []byte) *Links {
 		_, _ = mac.Write([]byte(use))
 		return mac.Sum(nil)
 	}
-	return &Links{base: strings.TrimRight(publicURL, "/"), sign: derive("fanfare link 1"), tag: derive("fanfare link tag 1")}
+	sign, tag := derive("fanfare link 1"), derive("fanfare link tag 1")
+	l := &Links{}
+	if publicURL != "" {
+		l.base = strings.TrimRight(publicURL, "/") + "/u/"
+	}
+	l.keyers.New = func() any { return &keyer{sign: hmac.New(sha256.New, sign), tag: hmac.New(sha256.New, tag)} }
+	return l
 }
 
 // linkUnsubscribe is the first byte of an unsubscribe token.
@@ -35,36 +54,31 @@ const linkUnsubscribe = 'u'
 // macSize is how much of the signature a token carries.
 const macSize = 16
 
+// signed is how much of a token the signature covers.
+const signed = 1 + 8 + 2 + 4 + 8
+
 // Unsubscribe is the one-click link for a message and a recipient; empty without a public URL, without a recipient, and for an
 // essential message.
 func (l *Links) Unsubscribe(m *fanfare.Message, r *fanfare.Recipient) string {
 	if l.base == "" || r == nil || m.Essential {
 		return ""
 	}
-	return l.base + "/u/" + l.token(m.Num, r)
-}
-
-func (l *Links) token(m fanfare.MessageNum, r *fanfare.Recipient) string {
-	var b [1 + 8 + 2 + 4 + 8 + macSize]byte
+	k, _ := l.keyers.Get().(*keyer)
+	defer l.keyers.Put(k)
+	var b [signed + macSize]byte
 	b[0] = linkUnsubscribe
-	binary.BigEndian.PutUint64(b[1:], uint64(m)) //nolint:gosec // numbers are positive
+	binary.BigEndian.PutUint64(b[1:], uint64(m.Num)) //nolint:gosec // numbers are positive
 	binary.BigEndian.PutUint16(b[9:], uint16(r.Slot))
 	binary.BigEndian.PutUint32(b[11:], r.Seq)
-	binary.BigEndian.PutUint64(b[15:], l.tagOf(r.ExternalID))
-	l.mac(b[23:], b[:23])
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-func (l *Links) mac(to, of []byte) {
-	mac := hmac.New(sha256.New, l.sign)
-	_, _ = mac.Write(of)
-	copy(to, mac.Sum(nil)[:macSize])
+	copy(b[15:signed], k.of(k.tag, []byte(r.ExternalID)))
+	copy(b[signed:], k.of(k.sign, b[:signed]))
+	return string(base64.RawURLEncoding.AppendEncode(append(make([]byte, 0, 128), l.base...), b[:]))
 }
 
 func (l *Links) tagOf(externalID string) uint64 {
-	mac := hmac.New(sha256.New, l.tag)
-	_, _ = mac.Write([]byte(externalID))
-	return binary.BigEndian.Uint64(mac.Sum(nil))
+	k, _ := l.keyers.Get().(*keyer)
+	defer l.keyers.Put(k)
+	return binary.BigEndian.Uint64(k.of(k.tag, []byte(externalID)))
 }
 
 // target is what a token names.
@@ -77,10 +91,10 @@ type target struct {
 // read checks a token. ErrNotFound: it is none of ours.
 func (l *Links) read(token string) (target, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	var mac [macSize]byte
-	if err == nil && len(b) == 23+macSize && b[0] == linkUnsubscribe {
-		l.mac(mac[:], b[:23])
-		if hmac.Equal(mac[:], b[23:]) {
+	if err == nil && len(b) == signed+macSize && b[0] == linkUnsubscribe {
+		k, _ := l.keyers.Get().(*keyer)
+		defer l.keyers.Put(k)
+		if hmac.Equal(k.of(k.sign, b[:signed])[:macSize], b[signed:]) {
 			return target{message: fanfare.MessageNum(binary.BigEndian.Uint64(b[1:])), //nolint:gosec // we signed it
 				person: fanfare.Person{Slot: fanfare.Slot(binary.BigEndian.Uint16(b[9:])), Seq: binary.BigEndian.Uint32(b[11:])}, tag: binary.BigEndian.Uint64(b[15:])}, nil
 		}

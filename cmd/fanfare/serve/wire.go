@@ -66,18 +66,19 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 		return nil, err
 	}
 	cat := newCatalog(context.WithoutCancel(ctx), book, c.Log)
-	n.parts(c, folder, owner, key, cat)
+	links := api.NewLinks(c.links, key)
+	n.parts(c, folder, owner, key, cat, links)
 	if n.importer, err = people.NewImporter(store, folder.Path("imports"), c.Log); err != nil {
 		return nil, err
 	}
-	return n, n.faces(c, book, cat, key)
+	return n, n.faces(c, book, cat, links)
 }
 
 // parts makes planner and worker, which wake each other.
-func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []byte, cat *catalog) {
+func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []byte, cat *catalog, links *api.Links) {
 	nudge := make(chan struct{}, 1)
 	n.worker = deliver.New(deliver.Config{Store: n.store, Queue: n.queue, Owner: owner, Roles: c.Roles, Key: key, Lanes: cat.lanes,
-		Unsubscribe: api.NewLinks(c.links, key).Unsubscribe, Logger: c.Log, Nudge: func() {
+		Unsubscribe: links.Unsubscribe, Logger: c.Log, Nudge: func() {
 			select {
 			case nudge <- struct{}{}:
 			default:
@@ -91,8 +92,7 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 }
 
 // faces makes the API and the pages that use it.
-func (n *node) faces(c Config, book *providers.Book, cat *catalog, key []byte) (err error) {
-	links := api.NewLinks(c.links, key)
+func (n *node) faces(c Config, book *providers.Book, cat *catalog, links *api.Links) (err error) {
 	n.api, err = api.New(api.Config{
 		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
 		CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links,
