@@ -245,7 +245,7 @@ func (s *Server) checkAudience(ctx context.Context, m *fanfare.Message) ([]Field
 		at = "#/audience" + strings.TrimPrefix(at, "#")
 		switch leaf := leaf.(type) {
 		case audience.List:
-			if _, err := s.list(ctx, leaf.Name); ofKind(err).Status == http.StatusNotFound || asProblemStatus(err) == http.StatusNotFound {
+			if _, err := s.list(ctx, leaf.Name); statusOf(err) == http.StatusNotFound {
 				wrong = append(wrong, FieldDetail{Pointer: at, Code: "unknown_list", Detail: "there is no list of this name; make it with POST /v1/lists, or mend the name"})
 			} else if err != nil {
 				return nil, err
@@ -264,7 +264,8 @@ func (s *Server) checkAudience(ctx context.Context, m *fanfare.Message) ([]Field
 	return wrong, nil
 }
 
-func asProblemStatus(err error) int {
+// statusOf is the status that an error answers with; 0 if there is none.
+func statusOf(err error) int {
 	if err == nil {
 		return 0
 	}
@@ -403,7 +404,7 @@ func changes(a, b *fanfare.Message) []string {
 	diff("topic", a.Topic == b.Topic)
 	diff("essential", a.Essential == b.Essential)
 	diff("send_at", a.SendAt.Equal(b.SendAt))
-	diff("rate", a.Rate == b.Rate) //nolint:nolintlint // the same bits
+	diff("rate", a.Rate == b.Rate)
 	diff("priority", a.Priority == b.Priority)
 	diff("uncertain", a.Uncertain == b.Uncertain)
 	diff("start_grace", a.StartGrace == b.StartGrace)

@@ -172,7 +172,7 @@ func (s *Server) putProvider(ctx context.Context, c *call, in *providerIn) (*rep
 	}
 	old, err := s.provider(ctx, in.Name)
 	there := err == nil
-	if err != nil && asProblemStatus(err) != http.StatusNotFound {
+	if err != nil && statusOf(err) != http.StatusNotFound {
 		s.Log.Warn("a provider that cannot be opened is replaced", "request", c.request, "error", err)
 	}
 	p, err := in.Body.provider(in.Name, old)
