@@ -181,7 +181,7 @@ func (w *world) until(limit time.Duration, done func() bool) bool {
 func (w *world) note(format string, args ...any) {
 	if w.trace != nil {
 		fmt.Fprintf(w.trace, "%11.6f ", w.now.Seconds())
-		fmt.Fprintf(w.trace, format, args...)
+		w.trace.WriteString(strings.ReplaceAll(fmt.Sprintf(format, args...), "\x00", "␀"))
 		w.trace.WriteByte('\n')
 	}
 }
