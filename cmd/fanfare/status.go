@@ -80,6 +80,9 @@ func watch(ctx context.Context, c *client.Client, id string, io streams, wait bo
 	if width > 0 {
 		fmt.Fprintln(io.out)
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("no longer watching; the message goes on in the server: fanfare status %s --watch", id)
+	}
 	if err != nil && !errors.Is(err, stop) {
 		return err
 	}

@@ -168,6 +168,22 @@ func (p *Process) PeakRSS() (int64, error) {
 	return 0, errors.New("no VmHWM")
 }
 
+// CPU is how much processor time it used so far (Linux), to the hundredth of a second.
+func (p *Process) CPU() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID()) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The second field is a name in parentheses; user and system time are the 14th and 15th.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 13 {
+		return 0, errors.New("no times")
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err, err2)
+}
+
 // Server is a server process that is ready, and a client of it.
 type Server struct {
 	*Process
