@@ -357,24 +357,35 @@ func (w *world) accept(it item, ch *Chunk, m ChunkItem, key string) {
 	}
 }
 
-// judgeAck: a task is given away only when its claim is durable, or when there is nothing to claim.
+// judgeAck: a task is given away only when its claim is durable, or when there is nothing to claim: as it was decided, or as it is now.
 func (w *world) judgeAck(n *node, d *delivery) {
+	if d.why == "" {
+		d.why = w.mayAck(n, d)
+	}
+	if d.why == "" {
+		w.violated("ack", "%v/%d is acknowledged and not claimed", d.task.BatchRef, d.task.Generation)
+		return
+	}
+	w.saw(d.why)
+}
+
+// mayAck says why a task may be given away; empty: it may not.
+func (w *world) mayAck(n *node, d *delivery) string {
 	t := d.task
 	m := w.message(t.Message)
 	row := w.row(t.BatchRef)
 	switch {
 	case w.claims[claimed{n, t.BatchRef}] > d.received: // it was answered
-		w.saw("task acknowledged")
+		return "task acknowledged"
 	case m.state.Phase != fanfare.PhaseSending || m.state.Generation > t.Generation:
-		w.saw("stale task dropped")
+		return "stale task dropped"
 	case row.Claimed(w.clock()) || row.State == fanfare.BatchDone || row.State == fanfare.BatchHeld || w.clock().Before(row.NotBefore):
-		w.saw("task of a claimed batch dropped")
+		return "task of a claimed batch dropped"
 	case w.returned[claimed{n, t.BatchRef}] > d.received,
 		slices.ContainsFunc(n.held, func(o *delivery) bool { return o != d && o.task.BatchRef == t.BatchRef }):
-		w.saw("double task dropped")
-	default:
-		w.violated("ack", "%v/%d is acknowledged and not claimed", t.BatchRef, t.Generation)
+		return "double task dropped"
 	}
+	return ""
 }
 
 // judgeCore: the core's own counts, and an open breaker lets one connection try at a time, when it is time to.

@@ -116,9 +116,13 @@ func (n *node) step() {
 		if n.trace != nil {
 			n.note("%v > %s", n.owner(), told(e))
 		}
-		if a, ok := e.(Append); ok {
-			writes = append(writes, a)
+		switch e := e.(type) {
+		case Append:
+			writes = append(writes, e)
 			continue
+		case Ack:
+			d := e.Delivery.(*delivery)
+			d.why = n.mayAck(n, d)
 		}
 		n.self(n.short(), func() { n.carry(e) })
 	}

@@ -27,6 +27,7 @@ type delivery struct {
 	task     fanfare.Task
 	received uint64 // the world's order then
 	ended    bool
+	why      string // why it may be acknowledged
 }
 
 func (d *delivery) Task() fanfare.Task { return d.task }
