@@ -28,6 +28,8 @@ type running struct {
 	stop  context.CancelFunc
 	ended chan error
 	log   *lines
+
+	idempotent string // the key of the next calls; empty: none
 }
 
 // lines is a log that tells where the server listens.
@@ -88,6 +90,9 @@ func (r *running) do(method, path, key, body string, out any) int {
 		key = r.key
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
+	if r.idempotent != "" {
+		req.Header.Set("Idempotency-Key", r.idempotent)
+	}
 	if strings.HasPrefix(path, "/v1/imports") {
 		req.Header.Set("Content-Type", "text/csv")
 	}
@@ -185,6 +190,31 @@ func TestOneMessageAllTheWay(t *testing.T) {
 	}
 	if p := r.must("GET", "/v1/providers/mail", "", ""); p["url"] != "smtp://"+mail.Addr()+"?starttls=off" {
 		t.Errorf("%v", p)
+	}
+}
+
+// TestARepeatedUploadIsOneImport: also over a restart, and another file is refused.
+func TestARepeatedUploadIsOneImport(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, dir, Config{})
+	r.idempotent = "upload"
+	first := r.must("POST", "/v1/imports?list=all", "", threePeople)
+	r.end()
+	r = start(t, dir, Config{})
+	r.idempotent = "upload"
+	if again := r.must("POST", "/v1/imports?list=all", "", threePeople); again["id"] != first["id"] {
+		t.Errorf("%v, then %v", first, again)
+	}
+	if status := r.do("POST", "/v1/imports?list=all", "", threePeople+"u4,,\n", nil); status != 422 {
+		t.Errorf("another file: %d", status)
+	}
+	r.idempotent = ""
+	r.until("/v1/imports/"+first["id"].(string), "state", "done")
+	if all := r.must("GET", "/v1/imports", "", "")["items"].([]any); len(all) != 1 {
+		t.Errorf("%d imports", len(all))
+	}
+	if l := r.must("GET", "/v1/lists/all", "", ""); l["recipients"] != 3.0 {
+		t.Errorf("%v", l)
 	}
 }
 
