@@ -154,6 +154,39 @@ type Claim struct {
 	Policy     Policy
 	// Settle takes the batch only to settle what a dead claim left in flight, whatever the message's phase, and gives it up at once.
 	Settle bool
+	// First puts everybody of a batch that nobody touched before in flight with the claim, if they are at most so many: the intent of its
+	// only chunk, in the claim's own transaction. Nil: nobody.
+	First *FirstChunk
+}
+
+// FirstChunk is the intent that comes with a claim.
+type FirstChunk struct {
+	Most         int
+	Suppressions []SuppressionPart // read in the claim's own transaction
+}
+
+// Begins says whether the claim of the batch b, if Decide grants it, puts its members in flight: the store then asks Begin.
+func (c *Claim) Begins(b *Batch) bool {
+	return c.First != nil && !c.Settle && b.State == BatchNew && b.N <= c.First.Most
+}
+
+// Begin puts the members of the row that Decide answered in flight, but for those that are suppressed, whose exceptions it answers (At
+// left to the store). A nil suppressed says that nobody is.
+func (c *Claim) Begin(next *Batch, members []Seq, suppressed func(Seq) (Reason, bool)) (found []Exception) {
+	if suppressed == nil {
+		next.InFlight, next.Pending = next.Pending, set.NewBits(next.N)
+		return nil
+	}
+	for rank, seq := range members {
+		next.Pending.Clear(rank)
+		if why, skip := suppressed(seq); skip {
+			next.Skipped++
+			found = append(found, Exception{Rank: rank, Seq: seq, Result: ResultSkipped, Reason: why})
+			continue
+		}
+		next.InFlight.Set(rank)
+	}
+	return found
 }
 
 // Decide says what the claim does to the batch b under the latch at now (the database's clock): the row to write if the answer is

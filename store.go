@@ -297,6 +297,7 @@ type EntryAnswer struct {
 	Answer
 	Row        Batch       // as written (Applied, Halted) or, where it is cheap, as found
 	Exceptions []Exception // of a claim that was applied: all of the batch, Rank and Seq set
+	Members    []Seq       // of a claim that began its first chunk: all of the batch
 	Err        error       // why it is Failed or Unknown
 }
 

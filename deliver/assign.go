@@ -105,22 +105,32 @@ func (c *Core) pick(l *lane) (best *message, of *claim, n int) {
 
 // chunk takes n members of a claim for a connection. They leave when their intent is journaled.
 func (c *Core) chunk(l *lane, m *message, cl *claim, cn *conn, n int) {
-	ch := &Chunk{Claim: cl.id, Lane: l.Name, Ref: cl.ref, Revision: m.look.Revision, Items: make([]ChunkItem, n), claim: cl,
-		Pass: &Pass{sights: &c.sights, lease: cl.lease, message: cl.ref.Message, generation: cl.generation, blind: c.Rules.NoLookBeforeSend}}
-	for i, rank := range cl.queue[:n] {
-		ch.Items[i] = ChunkItem{Member: fanfare.Member{Rank: rank, Seq: cl.members[rank]}, Attempt: 1 + cl.attempts(rank)}
+	ch := c.newChunk(cl, n)
+	for _, rank := range cl.queue[:n] {
+		ch.Items = append(ch.Items, ChunkItem{Member: fanfare.Member{Rank: rank, Seq: cl.members[rank]}, Attempt: 1 + cl.attempts(rank)})
 	}
 	cl.queue = cl.queue[n:]
 	cn.chunk = ch
 	cl.chunks = append(cl.chunks, cn)
 	m.permits.use(n)
 	l.permits.use(n)
-	l.clock = m.served
-	m.served += float64(n) / float64(m.look.Priority.Share())
-	m.moved, m.backoff = c.now, Never
+	c.served(cl, n)
 	if l.breaker.open {
 		l.breaker.probe = cn
 	}
+}
+
+func (c *Core) newChunk(cl *claim, n int) *Chunk {
+	return &Chunk{Claim: cl.id, Lane: cl.lane.Name, Ref: cl.ref, Revision: cl.message.look.Revision, Items: make([]ChunkItem, 0, n), claim: cl,
+		Pass: &Pass{sights: &c.sights, lease: cl.lease, message: cl.ref.Message, generation: cl.generation, blind: c.Rules.NoLookBeforeSend}}
+}
+
+// served notes that a message had its turn.
+func (c *Core) served(cl *claim, n int) {
+	l, m := cl.lane, cl.message
+	l.clock = m.served
+	m.served += float64(n) / float64(m.look.Priority.Share())
+	m.moved, m.backoff = c.now, Never
 }
 
 // attempts counts how often the member was tried.

@@ -31,6 +31,7 @@ type claim struct {
 	tried      map[int]int               // by rank, what was tried by this claim
 	zero       time.Time                 // the database's time at
 	zeroAt     Instant                   // this instant, or a little earlier: nobody is tried again too soon
+	first      *conn                     // whose chunk is in flight with the claim, if it is taken whole
 	queue      []int                     // ranks that can be sent now
 	later      []retry                   // and later, the earliest first
 	results    []result                  // not in a record yet
@@ -111,6 +112,7 @@ func (c *Core) claimed(w *write, a fanfare.EntryAnswer) {
 	default: // stale, busy, over, or held because the database refused it: the planner knows
 		c.ack(cl.delivery)
 		cl.delivery, cl.dropped = nil, true
+		c.release(cl)
 	}
 }
 
@@ -125,11 +127,56 @@ func (c *Core) hold(cl *claim, w *write, a fanfare.EntryAnswer) {
 	for _, e := range a.Exceptions {
 		cl.exceptions[e.Rank] = e
 	}
+	if !cl.row.InFlight.Empty() {
+		c.begin(cl, a.Members)
+		return
+	}
+	c.release(cl)
 	if cl.row.Pending.Empty() || c.stopped(cl) {
 		return // given up by write
 	}
 	cl.asked = true
 	c.do(Load{Claim: cl.id, Lane: cl.lane.Name, Row: cl.row})
+}
+
+// first has the claim begin with all of a batch as its only chunk, where a connection is free for it, no rate is to be kept and nothing
+// need be known of its members: a write less for each batch.
+func (c *Core) first(cl *claim) *fanfare.FirstChunk {
+	l, m := cl.lane, cl.message
+	if !l.Bare || l.breaker.open || l.permits.rate > 0 || m.permits.rate > 0 || c.Rules.ResultsBeforeSend || c.Rules.ProgressAtFetch {
+		return nil
+	}
+	i := slices.IndexFunc(l.conns, func(cn *conn) bool {
+		return cn.open && cn.chunk == nil && (cn.owes == nil || c.together(cn.owes, cl))
+	})
+	if i < 0 {
+		return nil
+	}
+	cl.first = l.conns[i]
+	cl.first.chunk = &Chunk{claim: cl}
+	return &fanfare.FirstChunk{Most: l.Provider.Chunk, Suppressions: fanfare.Suppressions(m.look.Channel, m.look.Topic, m.look.Essential)}
+}
+
+// release gives back the connection of a claim that did not begin.
+func (c *Core) release(cl *claim) {
+	if cl.first != nil {
+		c.idle(cl.first)
+		cl.first = nil
+	}
+}
+
+// begin hands a batch that was put in flight by its claim to the connection that waits for it.
+func (c *Core) begin(cl *claim, members []fanfare.Seq) {
+	cn := cl.first
+	cl.first, cl.members = nil, members
+	ch := c.newChunk(cl, cl.row.InFlight.Len())
+	for rank := range cl.row.InFlight.All() {
+		ch.Items = append(ch.Items, ChunkItem{Member: fanfare.Member{Rank: rank, Seq: members[rank]}, Attempt: 1})
+	}
+	cn.chunk = ch
+	cl.flying++
+	c.served(cl, len(ch.Items))
+	c.do(Send{Conn: cn.id, Chunk: ch})
 }
 
 func (c *Core) loaded(e Loaded) {

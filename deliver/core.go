@@ -403,7 +403,7 @@ func (c *Core) task(l *lane, t pendingTask) {
 	l.asked++
 	m.claims++
 	c.append(&write{claim: cl, entry: fanfare.Entry{Claim: &fanfare.Claim{BatchRef: task.BatchRef, Generation: task.Generation,
-		Owner: c.Owner, Lease: fanfare.LeaseTime, Policy: m.look.Uncertain}}})
+		Owner: c.Owner, Lease: fanfare.LeaseTime, Policy: m.look.Uncertain, First: c.first(cl)}}})
 }
 
 func (c *Core) ack(d fanfare.Delivery) {

@@ -97,6 +97,7 @@ type Said struct {
 type Setting struct {
 	Name     string
 	Provider fanfare.Provider
+	Bare     bool // members go as numbers, without profiles
 }
 
 // Effect is what the shell is to do. It never blocks the core.

@@ -494,7 +494,7 @@ func (n *Node) setLanes(lanes []Lane) {
 			p.Retry = fanfare.DefaultRetry()
 		}
 		n.lanes[l.Name] = shell
-		settings[i] = Setting{Name: l.Name, Provider: *p}
+		settings[i] = Setting{Name: l.Name, Provider: *p, Bare: !shell.features.NeedsProfile}
 	}
 	n.mu.Unlock()
 	n.post(Configured{Lanes: settings})

@@ -324,6 +324,7 @@ func (c *Core) peekedClaim(w *write, row fanfare.Batch) {
 	cl := w.claim
 	if row.Owner != c.Owner {
 		c.back(cl.delivery, errorWait)
+		c.release(cl)
 		cl.delivery, cl.dropped = nil, true
 		return
 	}
@@ -332,7 +333,12 @@ func (c *Core) peekedClaim(w *write, row fanfare.Batch) {
 	cl.held, cl.row, cl.wrote = true, row, w.submitted
 	cl.lane.asked--
 	cl.lane.held++
+	c.release(cl)
 	r := &fanfare.Record{BatchRef: cl.ref, Generation: cl.generation, Fence: row.Fence, Step: row.Step, Next: row.Clone()}
+	for rank := range row.InFlight.All() { // put there by this claim, and never sent
+		r.Next.InFlight.Clear(rank)
+		r.Next.Pending.Set(rank)
+	}
 	cl.record, cl.last = &write{claim: cl, entry: fanfare.Entry{Record: r}}, true
 	c.append(cl.record)
 }

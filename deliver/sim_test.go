@@ -98,7 +98,7 @@ func TestSim(t *testing.T) {
 func kinds() (often, seldom []string) {
 	often = []string{
 		"421", "actor stalled between two calls", "answer to an actor lost", "batch done", "batch held", "cancelling → cancelled", "cancelling → expired",
-		"chunk taken whole", "claim", "claim busy", "claim over", "claim stale", "claims freed", "commit failed", "commit late", "commit lost", "commit slow",
+		"chunk taken whole", "claim", "claim with its first chunk", "claim busy", "claim over", "claim stale", "claims freed", "commit failed", "commit late", "commit lost", "commit slow",
 		"completed all_sent", "completed with_failures", "completed with_uncertain", "connection lost", "control silent", "control tables silent", "crash",
 		"dial failed", "doubted", "draft → cancelled", "draft → preparing", "draft → scheduled", "erasure",
 		"exception failed permanent", "exception failed technical", "exception failed temporary_exhausted", "exception pending temporary", "exception sent ",
@@ -109,11 +109,11 @@ func kinds() (often, seldom []string) {
 		"preparing → cancelled", "preparing → paused", "preparing → sending", "provider busy", "provider changed", "provider down", "provider gone", "provider moved", "publish failed",
 		"queue forgot everything", "rate kept", "record", "record halted", "record refused alone", "record stale", "reserve", "reserve failed",
 		"scheduled → paused", "scheduled → preparing", "second copy", "sending → cancelling", "sending → completed", "sending → pausing", "sent",
-		"sent after a stall, its question was before", "sent within 750 ms of a stop", "settled by a planner", "skipped at the intent", "skipped or technical",
+		"sent after a stall, its question was before", "settled by a planner", "skipped at the intent", "skipped or technical",
 		"slot tables silent", "stale task dropped", "stall", "stall past the lease", "stop", "stop took longer than the grace", "stopped in time",
 		"task acknowledged", "task delayed", "task doubled", "task lost", "task of a claimed batch dropped", "task published", "task returned",
 		"temporary", "uncertain, interrupted", "unknown", "waiting backoff", "waiting journal", "waiting provider_down", "waiting rate", "waiting shard",
 	}
-	seldom = []string{"audience damaged", "double task dropped", "doubted twice", "freeze refused", "paused → expired", "preparing → expired", "scheduled → cancelled", "scheduled → expired"}
+	seldom = []string{"audience damaged", "sent within 750 ms of a stop", "skipped at the claim", "double task dropped", "doubted twice", "freeze refused", "paused → expired", "preparing → expired", "scheduled → cancelled", "scheduled → expired"}
 	return often, seldom
 }

@@ -169,8 +169,11 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 		w.violated("claim", "%v is claimed while %v holds it until %v", c.BatchRef, was.Owner, was.LeaseUntil)
 	}
 	doubts := was.InFlight.Len()
+	if c.Begins(was) {
+		w.judgeFirst(c, is)
+	}
 	switch {
-	case !is.InFlight.Empty():
+	case !is.InFlight.Empty() && !c.Begins(was):
 		w.violated("claim", "%v: %v are still in flight", c.BatchRef, ranks(is.InFlight))
 	case !was.InFlight.AndNot(is.Doubted).Empty():
 		w.violated("doubted", "%v: %v were in flight and are not doubted", c.BatchRef, ranks(was.InFlight.AndNot(is.Doubted)))
@@ -191,6 +194,26 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 	w.holders[c.BatchRef] = n
 	if c.Settle {
 		w.holders[c.BatchRef] = nil
+	}
+}
+
+// judgeFirst: a claim that begins with all of a batch hands everybody on but those who are out.
+func (w *world) judgeFirst(c *fanfare.Claim, is *fanfare.Batch) {
+	w.saw("claim with its first chunk")
+	members, err := w.store.Members(w.ctx, c.Message, c.Slot, is.First, is.N)
+	w.must(err)
+	if is.N > c.First.Most || !is.Pending.Empty() {
+		w.violated("chunk", "%v: %d are taken with the claim, of at most %d; %v stay pending", is.BatchRef, is.N, c.First.Most, ranks(is.Pending))
+	}
+	for rank, seq := range members {
+		switch out := w.isOut(c.BatchRef, seq); {
+		case out && is.InFlight.Has(rank):
+			w.violated("opt-out", "%v: %d unsubscribed before the claim", is.BatchRef, seq)
+		case !out && !is.InFlight.Has(rank):
+			w.violated("skipped", "%v: %d is skipped and never unsubscribed", is.BatchRef, seq)
+		case out:
+			w.saw("skipped at the claim")
+		}
 	}
 }
 

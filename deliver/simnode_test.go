@@ -60,7 +60,7 @@ func (w *world) settings() []Setting {
 	lanes := make([]Setting, 0, len(w.lanes))
 	for _, l := range w.lanes {
 		if !l.gone {
-			lanes = append(lanes, Setting{Name: l.Name, Provider: l.Provider})
+			lanes = append(lanes, Setting{Name: l.Name, Provider: l.Provider, Bare: w.bare})
 		}
 	}
 	return lanes

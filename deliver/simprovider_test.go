@@ -22,7 +22,7 @@ type provider struct {
 }
 
 func (w *world) newProvider(name string) *provider {
-	p := &provider{Provider: fanfare.Provider{Name: name, Channel: fanfare.ChannelEmail, URL: "smtp://" + name, Connections: 1 + w.IntN(3), Chunk: 1 + w.IntN(4),
+	p := &provider{Provider: fanfare.Provider{Name: name, Channel: fanfare.ChannelEmail, URL: "smtp://" + name, Connections: 1 + w.IntN(3), Chunk: w.chunk(),
 		Retry: fanfare.Retry{Attempts: 1 + w.IntN(4), First: w.between(100*time.Millisecond, 3*time.Second), Most: 10 * time.Second}}}
 	p.mostConns, p.mostChunk = p.Connections, p.Chunk
 	if w.flip(0.2) {
@@ -286,4 +286,12 @@ func told(e any) string {
 	default:
 		return fmt.Sprintf("%T%+v", e, e)
 	}
+}
+
+// chunk is how many members a connection journals: where batches are taken whole, as many as most have.
+func (w *world) chunk() int {
+	if w.bare {
+		return 4 + w.IntN(5)
+	}
+	return 1 + w.IntN(4)
 }

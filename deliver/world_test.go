@@ -16,6 +16,7 @@ import (
 // world is one seed of the simulator: a database, a queue that keeps no promise, providers, nodes with the very core, planners with the
 // very planner, and operators, all on one virtual clock and in one goroutine. What happens is decided by the seed alone.
 type world struct {
+	bare  bool // members go as numbers: a claim may begin with all of a batch
 	seed  uint64
 	rules fanfare.Rules
 	*rand.Rand
@@ -72,6 +73,7 @@ func newWorld(seed uint64, rules fanfare.Rules) *world {
 	w.books.open()
 	w.slots = 1 + w.IntN(2)
 	w.size = 3 + w.IntN(6)
+	w.bare = w.flip(0.4)
 	w.store = memory.Open(memory.Config{Slots: w.slots, Shards: 1 + w.IntN(w.slots), Now: w.clock, Rules: rules})
 	w.roll()
 	return w

@@ -69,11 +69,15 @@ func (s *Store) claim(c *fanfare.Claim, w *work, b *fanfare.Batch, now time.Time
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
 	}
 	var members []fanfare.Seq
-	if len(found) > 0 || len(w.exceptions) > 0 {
+	begins := c.Begins(b)
+	if begins || len(found) > 0 || len(w.exceptions) > 0 {
 		if w.damaged[fanfare.PartSend] {
 			return hold(b, damaged(c.Message, c.Slot, fanfare.PartSend))
 		}
 		members = w.members(b.First, b.N)
+	}
+	if begins {
+		found = append(found, c.Begin(&next, members, s.suppressed(c.Slot, c.First.Suppressions))...)
 	}
 	*b = next
 	for _, e := range found {
@@ -81,6 +85,9 @@ func (s *Store) claim(c *fanfare.Claim, w *work, b *fanfare.Batch, now time.Time
 		w.except(e)
 	}
 	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
+	if begins {
+		a.Members = members
+	}
 	for rank, seq := range members {
 		if e, ok := w.exceptions[seq]; ok {
 			e.Rank = rank

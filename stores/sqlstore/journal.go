@@ -223,12 +223,27 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
 	}
 	var members []fanfare.Seq
-	if b.State != fanfare.BatchNew { // nobody has written an exception of a new one
+	begins := c.Begins(b)
+	if begins || b.State != fanfare.BatchNew { // nobody has written an exception of a new one
 		if members, err = g.s.members(g.conn, audienceKey{c.Message, c.Slot}, b.First, b.N); err != nil {
 			return g.hold(c.BatchRef, err)
 		}
 		if len(members) != b.N {
 			return g.hold(c.BatchRef, fmt.Errorf("%v: %d of its %d members are there: %w", c.BatchRef, len(members), b.N, fanfare.ErrDamaged))
+		}
+	}
+	if begins {
+		who, err := g.suppressions(c.Slot, c.First.Suppressions, members[0], members[len(members)-1], len(members))
+		if err != nil {
+			return fanfare.EntryAnswer{}, err
+		}
+		why := who.why
+		if who.allAlive && len(who.parts) == 0 {
+			why = nil
+		}
+		found = c.Begin(&next, members, why)
+		if who.damaged != nil { // who gets nothing is not known
+			return g.hold(c.BatchRef, who.damaged)
 		}
 	}
 	asKept(&next)
@@ -242,7 +257,10 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 		return fanfare.EntryAnswer{}, err
 	}
 	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone()}
-	if len(members) > 0 {
+	if begins {
+		a.Members = members
+	}
+	if len(members) > 0 && (!begins || len(found) > 0) {
 		if a.Exceptions, err = g.exceptionsOf(c.BatchRef, members); err != nil {
 			return fanfare.EntryAnswer{}, err
 		}
@@ -293,7 +311,8 @@ func (g *group) tryRecord(r *fanfare.Record, l fanfare.Latch, b *fanfare.Batch) 
 	}
 	var who suppressions
 	if r.Intent != nil {
-		if who, err = g.suppressions(r.Slot, r.Intent); err != nil {
+		first, last := span(r.Intent)
+		if who, err = g.suppressions(r.Slot, r.Intent.Suppressions, first, last, len(r.Intent.Members)); err != nil {
 			return a, false, err
 		}
 	}
@@ -390,27 +409,34 @@ type suppressedBy struct {
 	loaded
 }
 
-func (g *group) suppressions(n fanfare.Slot, intent *fanfare.Intent) (who suppressions, err error) {
+// span gives the lowest and the highest seq of an intent.
+func span(intent *fanfare.Intent) (lo, hi fanfare.Seq) {
+	lo = set.Universe - 1
+	for i := range intent.Members {
+		seq := intent.Members[i].Seq
+		lo, hi = min(lo, seq), max(hi, seq)
+	}
+	return lo, hi
+}
+
+// suppressions reads what decides about count members between two seqs.
+func (g *group) suppressions(n fanfare.Slot, parts []fanfare.SuppressionPart, lo, hi fanfare.Seq, count int) (who suppressions, err error) {
 	if who.alive, err = g.loadedSet(n, fanfare.SetAlive); err != nil {
 		return who, err
 	}
-	first, end := uint64(set.Universe), uint64(0)
-	for i := range intent.Members {
-		seq := uint64(intent.Members[i].Seq)
-		first, end = min(first, seq), max(end, seq+1)
-	}
+	first, end := uint64(lo), uint64(hi)+1
 	// Most intents are for neighbours who are all alive and none of whom is suppressed: one look at a range tells that of all of them.
 	const many = 32
-	if len(intent.Members) >= many && who.alive.damaged == nil {
+	if count >= many && who.alive.damaged == nil {
 		who.allAlive = uint64(who.alive.members.LenRange(first, end)) == end-first //nolint:gosec // never negative
 	}
-	for _, part := range intent.Suppressions {
+	for _, part := range parts {
 		for _, name := range part.Sets {
 			l, err := g.loadedSet(n, name)
 			if err != nil {
 				return who, err
 			}
-			if l.damaged == nil && (l.members.Empty() || len(intent.Members) >= many && l.members.LenRange(first, end) == 0) {
+			if l.damaged == nil && (l.members.Empty() || count >= many && l.members.LenRange(first, end) == 0) {
 				continue
 			}
 			who.parts = append(who.parts, suppressedBy{part.Reason, l})

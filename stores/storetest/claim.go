@@ -11,6 +11,7 @@ import (
 func claimScenarios() []scenario {
 	return []scenario{
 		{"a new batch", claimNew},
+		{"a new batch with its first chunk", claimFirst},
 		{"the latch decides", claimLatch},
 		{"busy, void, run out", claimBusy},
 		{"over", claimOver},
@@ -37,6 +38,61 @@ func claimNew(x *fixture) {
 	if x.peek(ref(m, s, 0)).State != fanfare.BatchNew {
 		x.t.Error("the batch beside it was touched")
 	}
+}
+
+// claimFirst: everybody of a batch that nobody touched is in flight with its claim, but for whoever is suppressed.
+func claimFirst(x *fixture) {
+	const s, c, topic = 1, fanfare.ChannelNull, "news"
+	first := func(r fanfare.BatchRef, most int) fanfare.EntryAnswer {
+		x.t.Helper()
+		k := claim(r, alice)
+		k.First = &fanfare.FirstChunk{Most: most, Suppressions: fanfare.Suppressions(c, topic, false)}
+		return x.claim(k)
+	}
+	m, planned := x.sending(s, 200, 50)
+	out := func(name fanfare.SetName, seq fanfare.Seq) { x.change(s, name, set.Of(seq), nil) }
+	out(fanfare.SuppressionSet(c, topic, fanfare.ReasonUnsubscribed), planned[51])
+	out(fanfare.SuppressionSet(c, "", fanfare.ReasonBounced), planned[52])
+	x.change(s, fanfare.SetAlive, nil, set.Of(planned[53]))
+	for b, skipped := range []map[int]fanfare.Reason{{}, {1: fanfare.ReasonUnsubscribed, 2: fanfare.ReasonBounced, 3: fanfare.ReasonErased}} {
+		r := ref(m, s, fanfare.BatchNo(b)) //nolint:gosec // small
+		a := first(r, 50)
+		x.answers(a, fanfare.Applied, "claim")
+		flies := set.FullBits(50)
+		var want []fanfare.Exception
+		for rank := range 50 {
+			if why, skip := skipped[rank]; skip {
+				flies.Clear(rank)
+				want = append(want, fanfare.Exception{Rank: rank, Seq: planned[50*b+rank], Result: fanfare.ResultSkipped, Reason: why, At: x.now()})
+			}
+		}
+		x.same(a.Row, fanfare.Batch{BatchRef: r, First: uint32(50 * b), N: 50, State: fanfare.BatchOpen, Pending: set.NewBits(50), InFlight: flies, Doubted: set.NewBits(50), //nolint:gosec // small
+			Skipped: len(skipped), Fence: 1, Step: 1, Owner: alice, LeaseUntil: x.now().Add(fanfare.LeaseTime)}, "the row as answered")
+		x.same(x.peek(r), a.Row, "the row as read")
+		x.same(a.Members, planned[50*b:50*b+50], "its members")
+		x.same(a.Exceptions, want, "its exceptions")
+	}
+	a := first(ref(m, s, 2), 49)
+	x.answers(a, fanfare.Applied, "claim of more than a chunk")
+	if !a.Row.InFlight.Empty() || a.Row.Pending.Len() != 50 || a.Members != nil {
+		x.t.Errorf("a claim of more than a chunk: %+v", a.Row)
+	}
+	r := ref(m, s, 3)
+	k := claim(r, bob)
+	k.Lease = time.Second
+	x.answers(x.claim(k), fanfare.Applied, "claim")
+	x.clock.Advance(2 * time.Second)
+	a = first(r, 50)
+	x.answers(a, fanfare.Applied, "claim of a batch that was touched")
+	if !a.Row.InFlight.Empty() || a.Row.Pending.Len() != 50 {
+		x.t.Errorf("a claim of a batch that was touched: %+v", a.Row)
+	}
+	x.ok(x.Spread(x.ctx, s, m, fanfare.SlotStopped, 2))
+	was := x.peek(ref(m, s, 0))
+	x.answers(first(ref(m, s, 0), 50), fanfare.Busy, "a batch that is held")
+	x.clock.Advance(time.Minute)
+	x.answers(first(ref(m, s, 0), 50), fanfare.Stale, "a stopped message")
+	x.same(x.peek(ref(m, s, 0)), was, "after a stop")
 }
 
 func claimLatch(x *fixture) {
