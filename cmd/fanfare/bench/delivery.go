@@ -32,7 +32,7 @@ func delivery(ctx context.Context, b *bench) (Row, error) {
 	if err := numbered(ctx, data, n); err != nil {
 		return Row{}, err
 	}
-	before, records, err := b.bare(ctx, n/2)
+	before, err := b.bare(ctx, n/2)
 	if err != nil {
 		return Row{}, err
 	}
@@ -43,68 +43,87 @@ func delivery(ctx context.Context, b *bench) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	after, more, err := b.bare(ctx, n-n/2)
+	after, err := b.bare(ctx, n-n/2)
 	if err != nil {
 		return Row{}, err
 	}
-	bare := before + after
-	records += more
+	bare, bareCPU, records := before.seconds+after.seconds, (before.cpu + after.cpu).Seconds(), before.records+after.records
 	return Row{What: fmt.Sprintf("null channel to %d numbered recipients, batches of 500, start to completed", n),
 		Budget: "10,000,000 in one chunk a batch under 1 s; in chunks of 8 at least 0.7 of the bare loop",
-		Figures: map[string]float64{"whole_batch_seconds": whole, "chunks_of_8_seconds": eights, "chunks_of_8_per_second": float64(n) / eights,
-			"bare_seconds": bare, "bare_records": float64(records), "peak_rss_mb": float64(rss) / 1e6},
-		Bare: fmt.Sprintf("the same records of 8 through Store.Append, %d a commit, nothing else: %.2f s, %.0f records/s (%.2f s half of it before, %.2f s after)",
-			connections, bare, float64(records)/bare, before, after),
-		Ratio: bare / eights,
-		text: fmt.Sprintf("one chunk a batch, %d connections: %.2f s; chunks of 8: %.2f s, %.0f chunks/s; peak %.0f MB; doctor passes", wide, whole, eights,
-			float64(n)/8/eights, float64(rss)/1e6)}, nil
+		Figures: map[string]float64{"whole_batch_seconds": whole.seconds, "whole_batch_cpu_seconds": whole.cpu.Seconds(), "chunks_of_8_seconds": eights.seconds,
+			"chunks_of_8_cpu_seconds": eights.cpu.Seconds(), "chunks_of_8_per_second": float64(n) / eights.seconds, "bare_seconds": bare, "bare_cpu_seconds": bareCPU,
+			"bare_records": float64(records), "peak_rss_mb": float64(rss) / 1e6},
+		Bare: fmt.Sprintf("the same records of 8 through Store.Append, %d a commit, nothing else: %.2f s, %.0f records/s (%.2f s half of it before, %.2f s after), %.2f s of processor",
+			connections, bare, float64(records)/bare, before.seconds, after.seconds, bareCPU),
+		Ratio: bare / eights.seconds,
+		text: fmt.Sprintf("one chunk a batch, %d connections: %.2f s (%.2f s of processor); chunks of 8: %.2f s, %.0f chunks/s (%.2f s of processor); peak %.0f MB; doctor passes",
+			wide, whole.seconds, whole.cpu.Seconds(), eights.seconds, float64(n)/8/eights.seconds, eights.cpu.Seconds(), float64(rss)/1e6)}, nil
+}
+
+// spent is what a run took.
+type spent struct {
+	seconds float64
+	cpu     time.Duration
+	records int
 }
 
 // bare measures the bare committer on n numbers in a folder of its own.
-func (b *bench) bare(ctx context.Context, n int) (seconds float64, records int, err error) {
+func (b *bench) bare(ctx context.Context, n int) (r spent, err error) {
 	data := filepath.Join(b.dir, "bare-delivery")
 	if err = numbered(ctx, data, n); err != nil {
-		return 0, 0, fmt.Errorf("bare loop: %w", err)
+		return r, fmt.Errorf("bare loop: %w", err)
 	}
 	var began time.Time
-	records, err = commit(ctx, data, 8, func() { began = time.Now() })
-	seconds = time.Since(began).Seconds()
+	var own time.Duration
+	r.records, err = commit(ctx, data, 8, func() { began, own = time.Now(), ownCPU() })
+	r.seconds, r.cpu = time.Since(began).Seconds(), ownCPU()-own
 	if err == nil {
 		err = examine(ctx, data)
 	}
 	if err := errors.Join(err, os.RemoveAll(data)); err != nil {
-		return 0, 0, fmt.Errorf("bare loop: %w", err)
+		return r, fmt.Errorf("bare loop: %w", err)
 	}
-	return seconds, records, nil
+	return r, nil
 }
 
 // wide is how many batches are under way at once where each is one chunk, so that a commit has something to group.
 const wide = 128
 
-func (b *bench) deliver(ctx context.Context, data string) (whole, eights float64, rss int64, err error) {
+func (b *bench) deliver(ctx context.Context, data string) (whole, eights spent, rss int64, err error) {
 	s, err := spawn.Serve(ctx, b.Exe, data, "127.0.0.1:0", b.Errors)
 	if err != nil {
-		return 0, 0, 0, err
+		return whole, eights, 0, err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	if err := errors.Join(nowhere(ctx, s, "whole", 500, wide), nowhere(ctx, s, "eights", 8, connections)); err != nil {
-		return 0, 0, 0, err
+		return whole, eights, 0, err
 	}
-	id, err := message(ctx, s, nothing("whole"))
-	if err == nil {
-		whole, err = completed(ctx, s, id, 5*time.Minute)
+	if whole, err = through(ctx, s, "whole"); err != nil {
+		return whole, eights, 0, err
 	}
-	if err == nil {
-		id, err = message(ctx, s, nothing("eights"))
-	}
-	if err == nil {
-		eights, err = completed(ctx, s, id, 20*time.Minute)
-	}
-	if err != nil {
-		return 0, 0, 0, err
+	if eights, err = through(ctx, s, "eights"); err != nil {
+		return whole, eights, 0, err
 	}
 	rss, err = s.PeakRSS()
 	return whole, eights, rss, err
+}
+
+// through sends to everybody through a provider.
+func through(ctx context.Context, s *spawn.Server, provider string) (r spent, err error) {
+	before, err := s.CPU()
+	if err != nil {
+		return r, err
+	}
+	id, err := message(ctx, s, nothing(provider))
+	if err != nil {
+		return r, err
+	}
+	if r.seconds, err = completed(ctx, s, id, 20*time.Minute); err != nil {
+		return r, err
+	}
+	after, err := s.CPU()
+	r.cpu = after - before
+	return r, err
 }
 
 // restart is the row `restart`: kill -9 while two messages are in the middle, one to 10,000,000 numbers through the null channel, one

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"fanfare/cmd/fanfare/sink"
 	"fanfare/cmd/fanfare/spawn"
 )
@@ -102,15 +100,6 @@ func email(ctx context.Context, b *bench) (_ Row, err error) {
 			float64(rss)/1e6, cpuMail, cpuBare/cpuMail)}, nil
 }
 
-// cpu adds up what processes have used.
-func cpu(of ...*spawn.Process) (sum time.Duration, err error) {
-	for _, p := range of {
-		d, e := p.CPU()
-		sum, err = sum+d, errors.Join(err, e)
-	}
-	return sum, err
-}
-
 type bareRun struct {
 	seconds float64
 	cpu     time.Duration // ours and the mail server's
@@ -118,21 +107,18 @@ type bareRun struct {
 
 // bareMail runs the bare loop in this process.
 func (b *bench) bareMail(ctx context.Context, k *spawn.Sink, n int) (r bareRun, err error) {
-	var us, usNow unix.Rusage
 	before, err := cpu(k.Process)
-	if err := errors.Join(err, unix.Getrusage(unix.RUSAGE_SELF, &us)); err != nil {
+	if err != nil {
 		return r, err
 	}
+	own := ownCPU()
 	took, err := sink.BareLoop(ctx, k.SMTP, connections, n, prepared())
 	if err != nil {
 		return r, err
 	}
+	own = ownCPU() - own
 	after, err := cpu(k.Process)
-	if err := errors.Join(err, unix.Getrusage(unix.RUSAGE_SELF, &usNow)); err != nil {
-		return r, err
-	}
-	own := usNow.Utime.Nano() + usNow.Stime.Nano() - us.Utime.Nano() - us.Stime.Nano()
-	return bareRun{seconds: took.Seconds(), cpu: after - before + time.Duration(own)}, nil
+	return bareRun{seconds: took.Seconds(), cpu: after - before + own}, err
 }
 
 // pauseRow is the row `pause`: from the call to the last envelope that the mail server saw begin, at several rates.
