@@ -487,6 +487,29 @@ func (w *world) moved(s *sending, to fanfare.State) {
 	if to.Phase.Final() || to.Phase == fanfare.PhasePaused {
 		w.judgeEnd(s)
 	}
+	if from.Phase == fanfare.PhasePausing && to.Phase == fanfare.PhasePaused || from.Phase == fanfare.PhaseCancelling {
+		w.judgeDrained(s)
+	}
+}
+
+// judgeDrained: once a stop is shown as complete every slot knows of it, and no claim lives.
+func (w *world) judgeDrained(s *sending) {
+	for slot := range w.slots {
+		if l := w.latch(s.num, fanfare.Slot(slot)); l.Generation != s.state.Generation || l.Phase != fanfare.SlotStopped {
+			w.violated("drained", "%s is %s in generation %d, slot %d is at %d, phase %d", s.id, s.state.Phase, s.state.Generation, slot, l.Generation, l.Phase)
+		}
+	}
+	for _, row := range w.rows(s) {
+		if row.Claimed(w.clock()) && !w.woken(row.BatchRef) {
+			w.violated("drained", "%s is %s, %v is claimed by %v", s.id, s.state.Phase, row.BatchRef, row.Owner)
+		}
+	}
+}
+
+// woken says whether the holder of a batch may have come back to a claim that had run out: it gives it up as soon as it looks.
+func (w *world) woken(r fanfare.BatchRef) bool {
+	n := w.holders[r]
+	return n != nil && (n.upset != "" || n.trouble[r])
 }
 
 // judgeEnd compares with the batches when a message has ended or is paused.
