@@ -552,3 +552,29 @@ func TestUnknownAnswersWhileCancellingAreNotTriedAgain(t *testing.T) {
 		t.Fatal(told(row))
 	}
 }
+
+// TestClaimThatWasNotDoneLeavesWhoIsInFlightOfAFormerOneInDoubt: a claim whose answer was lost is looked up; a row that is ours from a
+// former claim, which this node believes lost, shows people in flight who were sent to.
+func TestClaimThatWasNotDoneLeavesWhoIsInFlightOfAFormerOneInDoubt(t *testing.T) {
+	h := newHand(t, 8, smtp("a"))
+	m := h.message("m", "a", 8, nil)
+	h.task("a", m, 0, 1)
+	under := h.take()
+	h.broken = func(e fanfare.Entry) error { // an earlier copy of the record lands first: what comes now is stale
+		h.store.Append(h.Context(), 0, []fanfare.Entry{e})
+		return nil
+	}
+	h.step(Sent{Conn: under[0].Conn})
+	h.broken = func(fanfare.Entry) error { return errNo }
+	h.step(Sent{Conn: under[1].Conn})
+	h.task("a", m, 0, 1)
+	h.broken = nil
+	h.advance(time.Second)
+	if row := h.row(m, 0); row.Owner != (fanfare.Owner{}) || row.InFlight.Len() != 4 {
+		t.Fatalf("it is not given up, or who was sent to counts as pending: %s", told(row))
+	}
+	h.task("a", m, 0, 1)
+	if row := h.row(m, 0); row.Doubted.Len() != 4 {
+		t.Fatal(told(row))
+	}
+}

@@ -335,9 +335,11 @@ func (c *Core) peekedClaim(w *write, row fanfare.Batch) {
 	cl.lane.held++
 	c.release(cl)
 	r := &fanfare.Record{BatchRef: cl.ref, Generation: cl.generation, Fence: row.Fence, Step: row.Step, Next: row.Clone()}
-	for rank := range row.InFlight.All() { // put there by this claim, and never sent
-		r.Next.InFlight.Clear(rank)
-		r.Next.Pending.Set(rank)
+	if w.entry.Claim.First != nil && row.Fence == 1 && row.Step == 1 { // put in flight by this claim, the batch's first, and never sent
+		for rank := range row.InFlight.All() {
+			r.Next.InFlight.Clear(rank)
+			r.Next.Pending.Set(rank)
+		}
 	}
 	cl.record, cl.last = &write{claim: cl, entry: fanfare.Entry{Record: r}}, true
 	c.append(cl.record)
