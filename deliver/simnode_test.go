@@ -336,6 +336,11 @@ func (n *node) commit() {
 		n.doubtful(group, "commit late")
 		land(n.between(0, 5*time.Second), nothing)
 		answer(n.short(), unknown)
+	case n.happens(o.commitTwice): // whoever carried it out did not hear of it and tried once more
+		n.doubtful(group, "commit twice")
+		land(n.short(), func([]fanfare.EntryAnswer) {
+			land(n.short(), func(a []fanfare.EntryAnswer) { answer(n.short(), a) })
+		})
 	case n.happens(o.commitSlow):
 		n.doubtful(group, "commit slow")
 		if n.slow++; n.slow == 2 {

@@ -54,13 +54,13 @@ type happening struct {
 
 // odds are how often each fault happens in this seed. About half of them do not happen at all, so that each is also seen alone.
 type odds struct {
-	commitFails, commitLost, commitLate, commitSlow, refused float64
-	reading, looking, publishing                             float64
-	lose, double, delay                                      float64
-	dialFails, connLost, busy, permanent, temporary, unknown float64
-	notBegun, hang, skip, stopped                            float64
-	yields                                                   float64 // of planners and operators, between two calls
-	chaos                                                    time.Duration
+	commitFails, commitLost, commitLate, commitTwice, commitSlow, refused float64
+	reading, looking, publishing                                          float64
+	lose, double, delay                                                   float64
+	dialFails, connLost, busy, permanent, temporary, unknown              float64
+	notBegun, hang, skip, stopped                                         float64
+	yields                                                                float64 // of planners and operators, between two calls
+	chaos                                                                 time.Duration
 }
 
 const (
@@ -87,7 +87,7 @@ func (w *world) roll() {
 		return most * w.Float64()
 	}
 	w.odds = odds{
-		commitFails: some(0.08), commitLost: some(0.1), commitLate: some(0.06), commitSlow: some(0.03), refused: some(0.006),
+		commitFails: some(0.08), commitLost: some(0.1), commitLate: some(0.06), commitTwice: some(0.05), commitSlow: some(0.03), refused: some(0.006),
 		reading: some(0.1), looking: some(0.1), publishing: some(0.2), lose: some(0.3), double: some(0.3), delay: some(0.3),
 		dialFails: some(0.3), connLost: some(0.05), busy: some(0.03), permanent: some(0.2), temporary: some(0.3), unknown: some(0.1),
 		notBegun: some(0.05), hang: some(0.04), skip: some(0.1), stopped: some(0.03), yields: some(0.8),
