@@ -359,7 +359,12 @@ func (n *node) doubtful(group []Append, why string) {
 	n.saw(why)
 	n.note("%v: %s, %d entries", n.owner(), why, len(group))
 	for _, e := range group {
-		n.trouble[e.Entry.Ref()] = true
+		ref := e.Entry.Ref()
+		n.trouble[ref] = true
+		if m := n.message(ref.Message); n.happens(n.odds.double) { // the queue doubles a task when it suits least
+			n.saw("task doubled")
+			n.queue.offer(fanfare.Task{BatchRef: ref, Generation: m.state.Generation, Provider: m.lane.Name}, n.between(0, 10*time.Second))
+		}
 	}
 	n.incidents++
 }
