@@ -10,7 +10,7 @@ import (
 )
 
 // writer is the only one that writes: it takes what queued while the last commit ran, carries it out in one transaction, commits, and
-// then answers. A long unit has a transaction of its own, between two of the small ones.
+// then answers. A long unit has a transaction of its own, between two of the small ones; parts of an import share one.
 type writer struct {
 	s *Store
 	c *conn
@@ -28,6 +28,9 @@ type writer struct {
 	quiet      int                   // commits since the last one of an import
 	meetsKnown map[fanfare.Slot]bool // where the last upsert that took all for new was wrong
 }
+
+// bulkTogether is how many parts of an import share a commit at most: fewer commits, and others still wait for a moment only.
+const bulkTogether = 4
 
 // quietCommits is after how many commits without import rows the log is kept short again.
 const quietCommits = 64
@@ -81,7 +84,7 @@ func (w *writer) work() {
 	}
 }
 
-// next waits for work: all small units, or one long unit when its turn has come.
+// next waits for work: all small units, or a long one, or some parts of an import, when its turn has come.
 func (w *writer) next() []*unit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,8 +99,12 @@ func (w *writer) next() []*unit {
 		w.small, w.longTurn = nil, true
 		return units
 	}
-	units := w.long[:1:1]
-	w.long, w.longTurn = w.long[1:], false
+	n := 1
+	for w.long[0].bulk && n < min(len(w.long), bulkTogether) && w.long[n].bulk {
+		n++
+	}
+	units := w.long[:n:n]
+	w.long, w.longTurn = w.long[n:], false
 	return units
 }
 
@@ -105,7 +112,11 @@ func (w *writer) next() []*unit {
 func (w *writer) commit(units []*unit) {
 	w.keepLog(units)
 	if units[0].long {
-		w.commitLong(units[0])
+		if len(units) == 1 || !w.commitBulk(units) {
+			for _, u := range units {
+				w.commitLong(u)
+			}
+		}
 		return
 	}
 	t := &tx{conn: w.c, s: w.s}
@@ -128,6 +139,34 @@ func (w *writer) commit(units []*unit) {
 		}
 		close(u.done)
 	}
+}
+
+// commitBulk carries parts of an import out in one transaction. If one of them cannot be kept none is, and each has to be tried alone: what
+// was kept all the same, though the commit failed, is known by its mark.
+func (w *writer) commitBulk(units []*unit) bool {
+	t := &tx{conn: w.c, s: w.s}
+	err := w.begin()
+	t.now = w.s.now()
+	for _, u := range units {
+		if err == nil {
+			err = u.ctx.Err()
+		}
+		if err == nil {
+			err = u.run(t)
+		}
+	}
+	if err == nil {
+		err = w.c.plain("COMMIT")
+	}
+	if err != nil {
+		_ = w.c.plain("ROLLBACK") // as above
+		return false
+	}
+	t.publish()
+	for _, u := range units {
+		close(u.done)
+	}
+	return true
 }
 
 // commitLong gives a unit a transaction of its own, without savepoints: what it refuses is rolled back as a whole.
