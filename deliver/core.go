@@ -334,7 +334,22 @@ func (l *lane) free() int {
 	if l.gone || l.breaker.open && l.held+l.asked > 0 {
 		return 0
 	}
-	return max(0, l.most()-l.held-l.asked-len(l.unsure))
+	most := l.most() - l.held - l.asked
+	if l.whole() && len(l.conns) >= l.Provider.Connections {
+		idle := 0
+		for _, cn := range l.conns {
+			if cn.open && cn.chunk == nil && cn.owes == nil {
+				idle++
+			}
+		}
+		most = min(most, idle)
+	}
+	return max(0, most-len(l.unsure))
+}
+
+// whole says whether a claim takes its batch as one chunk: then there is no use in claiming before a connection is free.
+func (l *lane) whole() bool {
+	return l.Bare && l.permits.rate == 0 && l.Provider.Chunk >= batchSize
 }
 
 func (c *Core) receive(l *lane) {
