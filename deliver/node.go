@@ -17,7 +17,7 @@ const (
 	reportEvery    = time.Second
 	configureEvery = 2 * time.Second
 	afterGrace     = 5 * time.Second // for what the end of the grace interrupted to be recorded
-	appenders      = 1               // calls of Append a shard that may overlap: a second one would halve the commits
+	appenders      = 2               // calls of Append a shard that may overlap
 )
 
 // Store is what a node asks of a store.
