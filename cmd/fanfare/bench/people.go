@@ -199,18 +199,3 @@ func html() string {
 	b.WriteString(`<p>Sent to {{ recipient.email }}. <a href="{{ unsubscribe_url }}">No more of these</a></p></body></html>`)
 	return b.String()
 }
-
-// prepared is a mail like those that the row sends, for the bare loop.
-func prepared() []byte {
-	var b bytes.Buffer
-	b.WriteString("From: News <news@fanfare.example>\r\nTo: u1@people.example\r\nSubject: Hello Name1\r\nMIME-Version: 1.0\r\nMessage-ID: <0123456789012345678901@fanfare.example>\r\n" +
-		"Date: Mon, 02 Jan 2006 15:04:05 +0000\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
-	for line := range strings.SplitSeq(html(), "\n") {
-		for len(line) > 72 {
-			b.WriteString(line[:72] + "=\r\n")
-			line = line[72:]
-		}
-		b.WriteString(line + "\r\n")
-	}
-	return b.Bytes()
-}
