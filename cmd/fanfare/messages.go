@@ -359,8 +359,8 @@ type resumeCommand struct {
 // Help teaches by example.
 func (*resumeCommand) Help() string {
 	return `  fanfare resume MESSAGE                                       what remains
-  fanfare resume MESSAGE --scope failed --reason temporary_exhausted     the failed once more
-  fanfare resume MESSAGE --scope uncertain                     those whose answer is unknown: they may get a second copy`
+
+The scopes failed and uncertain come with a later version; the server says so.`
 }
 
 // Run resumes.
