@@ -180,9 +180,7 @@ func (c *Core) allSent(cl *claim, ch *Chunk) {
 	b := &cl.lane.breaker
 	b.open, b.row, b.probe = false, 0, nil
 	if cl.message.sending(cl.generation) {
-		for range ch.Items {
-			cl.message.answers.add(false)
-		}
+		cl.message.answers.taken(len(ch.Items))
 	}
 	if !cl.dropped && !c.Rules.ResultsBeforeSend {
 		cl.results = append(cl.results, result{all: ch.Items, revision: ch.Revision})

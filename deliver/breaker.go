@@ -147,6 +147,18 @@ type ring struct {
 	said    bool
 }
 
+// taken notes so many answers in a row that are no refusals.
+func (r *ring) taken(n int) {
+	if r.refused > 0 {
+		for range n {
+			r.add(false)
+		}
+		return
+	}
+	r.at = (r.at + n) % ringSize
+	r.n = min(r.n+n, ringSize)
+}
+
 // add notes an answer and says, once, that more than half of a thousand in a row are refusals.
 func (r *ring) add(permanent bool) bool {
 	if r.bits == nil {

@@ -72,12 +72,11 @@ type Node struct {
 
 	writing []Append // of the step that is carried out
 
-	Counters  Counters
-	handovers sync.Pool // *handover
-	wg        sync.WaitGroup
-	calls     context.Context //nolint:containedctx // of everything that is not a send
-	sends     context.Context //nolint:containedctx // of sends and dials
-	waits     context.Context //nolint:containedctx // of receives
+	Counters Counters
+	wg       sync.WaitGroup
+	calls    context.Context //nolint:containedctx // of everything that is not a send
+	sends    context.Context //nolint:containedctx // of sends and dials
+	waits    context.Context //nolint:containedctx // of receives
 }
 
 // Counters count since the start.
@@ -88,8 +87,9 @@ type Counters struct {
 // laneShell is a lane with what the shell keeps of it.
 type laneShell struct {
 	Lane
-	features fanfare.ChannelFeatures
-	content  contents
+	features  fanfare.ChannelFeatures
+	content   contents
+	handovers sync.Pool // *handover
 }
 
 // batch is what was loaded for a claim: recipients by rank, nil where nobody needs them.
@@ -118,7 +118,6 @@ func New(c Config) *Node {
 	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner, ShardOf: c.Store.ShardOf}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		lanes: make(map[string]*laneShell), conns: make(map[ConnID]fanfare.Connection), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
 		shards: make([]shardQueue, c.Store.Shards())}
-	n.handovers.New = func() any { return &handover{keyer: fanfare.NewKeyer(c.Key)} }
 	return n
 }
 
@@ -483,6 +482,7 @@ func (n *Node) setLanes(lanes []Lane) {
 	n.mu.Lock()
 	for i, l := range lanes {
 		shell := &laneShell{Lane: l, features: l.Channel.Features()}
+		shell.handovers.New = func() any { return &handover{keyer: fanfare.NewKeyer(n.Key)} }
 		p := &shell.Provider
 		if p.Connections <= 0 {
 			p.Connections = shell.features.Connections

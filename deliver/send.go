@@ -17,7 +17,7 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 	n.mu.Lock()
 	conn, lane, people := n.conns[id], n.lanes[ch.Lane], n.batches[ch.Claim]
 	n.mu.Unlock()
-	s, _ := n.handovers.Get().(*handover)
+	s, _ := lane.handovers.Get().(*handover)
 	s.begin(n, lane, ch)
 	err := s.make(people)
 	if err == nil && len(s.items) > 0 {
@@ -33,11 +33,11 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 	if s.count() < len(s.said) {
 		sent.Answers = slices.Clone(s.said)
 	}
-	n.handovers.Put(s)
+	lane.handovers.Put(s)
 	n.post(sent)
 }
 
-// handover is one chunk on its way. What it is made of is used again for the next.
+// handover is one chunk on its way. What it is made of is used again for the next of its lane.
 type handover struct {
 	node    *Node
 	lane    *laneShell
@@ -53,7 +53,6 @@ type handover struct {
 
 func (s *handover) begin(n *Node, l *laneShell, ch *Chunk) {
 	s.node, s.lane, s.chunk = n, l, ch
-	clear(s.said)
 	s.said = slices.Grow(s.said[:0], len(ch.Items))[:len(ch.Items)]
 	clear(s.said)
 	s.items, s.at, s.buffer, s.ends = s.items[:0], s.at[:0], s.buffer[:0], s.ends[:0]
@@ -86,7 +85,10 @@ func (s *handover) make(people *batch) error {
 		return nil
 	}
 	date := time.Now().UTC()
-	keyed := s.lane.features.NeedsProfile || s.lane.features.Leaves // nobody else would see the key
+	if !s.lane.features.NeedsProfile && !s.lane.features.Leaves {
+		s.numbers(c.message, date)
+		return nil
+	}
 	for i, it := range ch.Items {
 		o := fanfare.Outgoing{Person: fanfare.Person{Slot: ch.Ref.Slot, Seq: it.Seq}, Message: c.message, Attempt: it.Attempt, Date: date}
 		if s.lane.features.NeedsProfile {
@@ -103,15 +105,25 @@ func (s *handover) make(people *batch) error {
 				continue
 			}
 		}
-		if keyed {
-			o.Key = s.keyer.Item(ch.Ref.Message, o.Person)
-		}
+		o.Key = s.keyer.Item(ch.Ref.Message, o.Person)
 		s.items, s.at = append(s.items, o), append(s.at, i)
 	}
 	if s.lane.features.NeedsProfile {
 		s.render(c.compiled)
 	}
 	return nil
+}
+
+// numbers makes items of which nothing leaves and nothing is known but who they are; nobody would see a key. What else such an item
+// holds is as the lane's last chunk left it: nothing.
+func (s *handover) numbers(m *fanfare.Message, date time.Time) {
+	n := len(s.chunk.Items)
+	s.items = slices.Grow(s.items, n)[:n]
+	for i := range s.items {
+		it, o := &s.chunk.Items[i], &s.items[i]
+		o.Person, o.Message, o.Attempt, o.Date = fanfare.Person{Slot: s.chunk.Ref.Slot, Seq: it.Seq}, m, it.Attempt, date
+		s.at = append(s.at, i)
+	}
 }
 
 // render makes the bytes of all items in one buffer.

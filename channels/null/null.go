@@ -151,6 +151,7 @@ func dial(p fanfare.Provider) (*connection, error) {
 
 // Send implements fanfare.Connection.
 func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may func(int) bool, answer func(int, fanfare.SendAnswer)) error {
+	refuses := c.fail+c.temporary+c.unknown > 0
 	for i := range items {
 		if ctx.Err() != nil || !may(i) {
 			for ; i < len(items); i++ {
@@ -166,15 +167,16 @@ func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may fun
 				t.Stop()
 			}
 		}
-		answer(i, c.judge(&items[i]))
+		if refuses {
+			answer(i, c.judge(&items[i]))
+		} else {
+			answer(i, fanfare.SendAnswer{Kind: fanfare.SendOK})
+		}
 	}
 	return nil
 }
 
 func (c *connection) judge(it *fanfare.Outgoing) fanfare.SendAnswer {
-	if c.fail+c.temporary+c.unknown == 0 {
-		return fanfare.SendAnswer{Kind: fanfare.SendOK}
-	}
 	switch at := lot(it); {
 	case at < c.fail:
 		return fanfare.SendAnswer{Kind: fanfare.SendPermanent, Code: "550 5.1.1", Text: "refused by the sandbox"}
