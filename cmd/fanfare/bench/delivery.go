@@ -87,7 +87,7 @@ func (b *bench) bare(ctx context.Context, n int) (r spent, err error) {
 }
 
 // wide is how many batches are under way at once where each is one chunk, so that a commit has something to group.
-const wide = 128
+const wide = 512
 
 func (b *bench) deliver(ctx context.Context, data string) (whole, eights spent, rss int64, err error) {
 	s, err := spawn.Serve(ctx, b.Exe, data, "127.0.0.1:0", b.Errors)
