@@ -65,6 +65,7 @@ type write struct {
 	entry     fanfare.Entry
 	submitted Instant
 	step      uint64
+	unknown   bool    // an answer to it was lost already
 	results   int     // of claim.results, from the first
 	owed      []*conn // whose last answers they are
 	chunks    []*conn
@@ -105,9 +106,7 @@ func (c *Core) claimed(w *write, a fanfare.EntryAnswer) {
 		cl.delivery = nil
 		c.hold(cl, w, a)
 	case fanfare.Unknown:
-		c.troubled(a.Err)
-		c.writes[w.id] = w
-		c.do(Peek{ID: w.id, Ref: cl.ref})
+		c.unknown(w, a.Err)
 		return
 	default: // stale, busy, over, or held because the database refused it: the planner knows
 		c.ack(cl.delivery)
@@ -269,6 +268,19 @@ func (c *Core) idle(cn *conn) {
 	if b := &cn.lane.breaker; b.probe == cn {
 		b.again(c.now)
 	}
+}
+
+// unknown looks up whether a write is done whose answer was lost: the first time at once, then after a while. On a full disk readings
+// succeed and commits fail at once, again and again. A claim is not tried again but comes back: any trouble before it counts.
+func (c *Core) unknown(w *write, err error) {
+	delay := time.Duration(0)
+	if w.unknown || w.entry.Claim != nil && c.journal.why != "" && c.journal.since < c.now {
+		delay = errorWait
+	}
+	w.unknown = true
+	c.troubled(err)
+	c.writes[w.id] = w
+	c.do(Peek{ID: w.id, Ref: w.claim.ref, Delay: delay})
 }
 
 // troubled notes that the store failed.

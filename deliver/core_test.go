@@ -420,6 +420,42 @@ func TestMembersThatCannotBeReadAreReadAgainWhileTheClaimIsKept(t *testing.T) {
 	}
 }
 
+// TestFullDiskIsTriedAFewTimesASecond: commits failed and readings did not, so the core looked and wrote again without a rest.
+func TestFullDiskIsTriedAFewTimesASecond(t *testing.T) {
+	h := newHand(t, 8, smtp("a"))
+	m := h.message("m", "a", 4, nil)
+	h.task("a", m, 0, 1)
+	s := h.take()[0]
+	tries := 0
+	h.full, h.broken = true, func(fanfare.Entry) error {
+		tries++
+		return errNo
+	}
+	h.step(Sent{Conn: s.Conn})
+	if h.peeks != 1 || tries != 2 {
+		t.Fatalf("%d looks and %d tries in the first moment", h.peeks, tries)
+	}
+	h.advance(10 * time.Second)
+	if h.peeks < 35 || h.peeks > 42 || tries > 43 {
+		t.Fatalf("%d looks and %d tries in ten seconds", h.peeks, tries)
+	}
+	before := h.peeks
+	for range 20 { // a claim is given back, and comes again from the queue
+		if p := h.task("a", m, 1, 1); p.returned {
+			t.Fatal("a claim comes again at once")
+		}
+	}
+	if h.peeks != before {
+		t.Fatalf("%d looks", h.peeks-before)
+	}
+	h.advance(time.Second)
+	h.broken = nil
+	h.advance(time.Second)
+	if row := h.row(m, 0); row.State != fanfare.BatchDone || row.Sent != 4 {
+		t.Fatalf("%s", told(row))
+	}
+}
+
 func TestDamagedAudienceHoldsItsBatches(t *testing.T) {
 	h := newHand(t, 4, smtp("a"))
 	m := h.message("m", "a", 4, nil)

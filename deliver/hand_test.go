@@ -23,6 +23,7 @@ type hand struct {
 	dial    func(Dial) error          // nil: all succeed
 	provide func(Send) []Said         // nil: sends are kept in sends
 	broken  func(fanfare.Entry) error // of the journal: the answer is lost and nothing was done
+	full    bool                      // what is broken is the disk: readings succeed
 	deaf    error                     // of the control tables
 	unread  error                     // of members
 
@@ -32,6 +33,7 @@ type hand struct {
 	closed   int
 	refusals []Refuse
 	loads    int
+	peeks    int
 	wanted   map[string]int // tasks that a lane waits for
 }
 
@@ -201,7 +203,8 @@ func (h *hand) carry(e Effect) {
 	case Peek:
 		h.after(e.Delay, func() {
 			rows, err := h.store.Peek(ctx, []fanfare.BatchRef{e.Ref})
-			if h.broken != nil {
+			h.peeks++
+			if h.broken != nil && !h.full {
 				err = errNo
 			}
 			h.post(Peeked{ID: e.ID, Row: rows[0], Err: err})

@@ -224,9 +224,7 @@ func (c *Core) journaled(e Journaled) {
 	case fanfare.Applied, fanfare.Halted:
 		c.recorded(w, e.Answer.Row, e.Answer.Answer == fanfare.Halted)
 	case fanfare.Unknown:
-		c.troubled(e.Answer.Err)
-		c.writes[w.id] = w
-		c.do(Peek{ID: w.id, Ref: w.claim.ref})
+		c.unknown(w, e.Answer.Err)
 	default: // stale, or refused alone and held
 		c.unrecorded(w)
 		c.lose(w.claim)
