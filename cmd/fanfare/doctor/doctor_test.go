@@ -3,12 +3,15 @@ package doctor_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fanfare"
 	"fanfare/cmd/fanfare/doctor"
+	"fanfare/people"
 	"fanfare/set"
 	"fanfare/stores/memory"
 )
@@ -112,6 +115,36 @@ func TestNothingDiffers(t *testing.T) {
 	}
 }
 
+// TestAnImportThatNamesSomebodyTwice: the row that the importer writes of it is no difference.
+func TestAnImportThatNamesSomebodyTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.Open(memory.Config{Slots: 2})
+		im, err := people.NewImporter(store, t.TempDir(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = im.Accept(t.Context(), strings.NewReader("id,level\na,1\nb,1\na,2\nb,1\n,3\n"), "", people.Options{Format: people.CSV})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { synctest.Wait(); stop() }()
+		if err := im.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		_ = store.View(t.Context(), func(v fanfare.ControlView) error {
+			all, err := v.Imports(fanfare.ImportDone)
+			if err != nil || len(all) != 1 || all[0].Duplicates != 2 || all[0].Rows != 5 {
+				t.Errorf("%+v, %v", all, err)
+			}
+			return nil
+		})
+		if r, err := doctor.Run(t.Context(), store); err != nil || !r.OK {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
 // TestEachDifference breaks one thing at a time; the doctor must name it, and where it is.
 func TestEachDifference(t *testing.T) {
 	none := func(edit func(b *fanfare.Batch)) func(*fanfare.Batch) []fanfare.Exception {
@@ -157,7 +190,7 @@ func TestEachDifference(t *testing.T) {
 			w.must(w.store.Update(t.Context(), func(tx fanfare.ControlTx) error {
 				return tx.PutImport(fanfare.Import{ID: "i1", State: fanfare.ImportDone, Rows: 10, Created: 8, Failed: 1})
 			}))
-		}, "import i1: 10 rows, but created 8 + updated 0 + unchanged 0 + duplicates 0 + refused 1 = 9"},
+		}, "import i1: 10 rows, but created 8 + updated 0 + unchanged 0 + refused 1 = 9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := admit(t)

@@ -143,11 +143,11 @@ func list(ctx context.Context, store Store) (messages []fanfare.MessageID, impor
 	return messages, imports, err
 }
 
-// imported adds up the rows of an import that is over.
+// imported adds up the rows of an import that is over. A duplicate is counted as updated or unchanged as well.
 func (r *Report) imported(i *fanfare.Import) {
-	sum := i.Created + i.Updated + i.Unchanged + i.Duplicates + i.Failed
+	sum := i.Created + i.Updated + i.Unchanged + i.Failed
 	if i.State == fanfare.ImportDone && sum != i.Rows {
-		r.add(Found{What: fmt.Sprintf("import %s: %d rows, but created %d + updated %d + unchanged %d + duplicates %d + refused %d = %d",
-			i.ID, i.Rows, i.Created, i.Updated, i.Unchanged, i.Duplicates, i.Failed, sum)})
+		r.add(Found{What: fmt.Sprintf("import %s: %d rows, but created %d + updated %d + unchanged %d + refused %d = %d",
+			i.ID, i.Rows, i.Created, i.Updated, i.Unchanged, i.Failed, sum)})
 	}
 }
