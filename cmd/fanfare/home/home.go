@@ -3,16 +3,19 @@
 package home
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,8 +64,15 @@ func (f *Folder) prepare(node string) error {
 	if err != nil {
 		return err
 	}
-	name, inc, _ := strings.Cut(old, " ")
-	f.Incarnation, _ = strconv.ParseInt(inc, 10, 64)
+	at := max(0, strings.LastIndexByte(old, ' ')) // a name may have spaces
+	name, inc := old[:at], strings.TrimSpace(old[at:])
+	if old != "" {
+		// A number that was there before would not void the claims of the process that had it.
+		if f.Incarnation, err = strconv.ParseInt(inc, 10, 64); err != nil || name == "" || f.Incarnation < 1 || f.Incarnation == math.MaxInt64 {
+			return fmt.Errorf("%s: %q is not a node's name and the number of its last start; write them as: %s %d (the second may be any number above that of each start before, as this one, "+
+				"which is the time)", f.Path("node"), old, cmp.Or(name, "NAME"), time.Now().Unix())
+		}
+	}
 	f.Incarnation++
 	switch {
 	case node != "":

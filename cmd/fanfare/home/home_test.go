@@ -56,6 +56,40 @@ func TestAFolderBelongsToOneProcess(t *testing.T) {
 	}
 }
 
+// TestABrokenIncarnationDoesNotBeginAgain: it is refused with what to write, and what is to be written is taken.
+func TestABrokenIncarnationDoesNotBeginAgain(t *testing.T) {
+	for _, broken := range []string{"eins", "eins x7", "eins 0", "eins -3", "eins 9223372036854775807", "7"} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "node")
+		if err := os.WriteFile(file, []byte(broken+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range []string{"", "zwei"} {
+			f, err := Open(dir, node)
+			if err == nil {
+				t.Errorf("%q: incarnation %d", broken, f.Incarnation)
+				shut(t, f)
+				continue
+			}
+			if !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "write them as: ") {
+				t.Errorf("%q: %v", broken, err)
+			}
+		}
+		if b, err := os.ReadFile(file); err != nil || string(b) != broken+"\n" {
+			t.Errorf("%q became %q, %v", broken, b, err)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "node"), []byte("node one 1700000000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, dir, "")
+	defer shut(t, f)
+	if f.Node != "node one" || f.Incarnation != 1700000001 {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 	f := open(t, t.TempDir(), "")
 	defer shut(t, f)
