@@ -268,7 +268,7 @@ func csvItems(w http.ResponseWriter) (write func(itemView) error, flush func() e
 			if v.SentAt != nil {
 				at = v.SentAt.Format(time.RFC3339)
 			}
-			return c.Write([]string{or(v.Recipient, ""), v.Result, v.Reason, cell(v.Code), cell(v.Text), strconv.Itoa(v.Attempts), strconv.Itoa(v.Doubted), revision, at})
+			return c.Write([]string{cell(or(v.Recipient, "")), v.Result, v.Reason, cell(v.Code), cell(v.Text), strconv.Itoa(v.Attempts), strconv.Itoa(v.Doubted), revision, at})
 		}, func() error {
 			c.Flush()
 			return c.Error()

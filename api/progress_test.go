@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -171,6 +173,28 @@ func (w *world) checkExport(t *testing.T, at string, all map[string]string) {
 			t.Errorf("%s / %v (%v)", line, rows[i+1], err)
 		}
 	}
+}
+
+// TestARecipientIsNoFormula: what is exported as CSV is text to a spreadsheet, whatever the external id begins with.
+func TestARecipientIsNoFormula(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		id := `=HYPERLINK("http://evil.example")`
+		w.must(t, "PUT", "/v1/providers/mail", `{"channel":"email","url":"sandbox:","from":"News <news@example.org>"}`)
+		w.must(t, "PUT", "/v1/recipients/"+url.PathEscape(id), `{"email":"a@example.com"}`)
+		w.must(t, "PUT", "/v1/recipients/u1", `{"email":"b@example.com"}`)
+		at := "/v1/messages/" + text(w.must(t, "POST", "/v1/messages", `{"channel":"email","audience":{"all":true},"start":true,"content":{"subject":"s","text":"x"}}`), "id")
+		stop := w.sends(t, "sandbox:")
+		time.Sleep(5 * time.Second)
+		stop()
+		rows, err := csv.NewReader(strings.NewReader(w.do(t, request{method: "GET", path: at + "/items/export?format=csv"}).body)).ReadAll()
+		if err != nil || len(rows) != 3 {
+			t.Fatalf("%v, %v", rows, err)
+		}
+		if got := []string{rows[1][0], rows[2][0]}; !slices.Contains(got, "u1") || !slices.Contains(got, "'"+id) {
+			t.Errorf("%q", got)
+		}
+	})
 }
 
 // flushed is a recorder that can be read while it is written, on the clock of the bubble.
