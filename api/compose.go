@@ -204,10 +204,15 @@ func (s *Server) check(ctx context.Context, c *call, f *newMessage, m *fanfare.M
 		slices.SortStableFunc(wrong, func(a, b FieldDetail) int { return strings.Compare(a.Pointer, b.Pointer) })
 		return refuse(wrong...)
 	}
-	if m.Essential {
-		return c.need(scopeMessagesEssential)
+	return c.mayWrite(m)
+}
+
+// mayWrite says whether the caller may make or change such a message.
+func (c *call) mayWrite(m *fanfare.Message) error {
+	if !m.Essential {
+		return nil
 	}
-	return nil
+	return c.need(scopeMessagesEssential)
 }
 
 func fieldsOf(err error) []FieldDetail {

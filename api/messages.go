@@ -272,7 +272,10 @@ func (s *Server) changed(ctx context.Context, c *call, old *fanfare.Message, pat
 	}
 	changed := changes(old, &next)
 	if err := s.check(ctx, c, &f, &next); err != nil {
-		if err = kept(err, old, changed); err != nil {
+		if err = kept(err, old, changed); err == nil {
+			err = c.mayWrite(&next) // not looked at while a field was wrong
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -286,13 +289,13 @@ func (s *Server) changed(ctx context.Context, c *call, old *fanfare.Message, pat
 // kept drops from a problem what the change did not touch: a time that has passed meanwhile is nobody's mistake.
 func kept(err error, old *fanfare.Message, changed []string) error {
 	var p *Problem
-	if !errors.As(err, &p) || old.Phase == fanfare.PhaseDraft {
+	if !errors.As(err, &p) || len(p.Errors) == 0 || old.Phase == fanfare.PhaseDraft {
 		return err
 	}
 	details := slices.DeleteFunc(slices.Clone(p.Errors), func(d FieldDetail) bool {
 		return d.Code == "past" && !slices.Contains(changed, strings.TrimPrefix(d.Pointer, "#/"))
 	})
-	if len(p.Errors) > 0 && len(details) == 0 {
+	if len(details) == 0 {
 		return nil
 	}
 	return refuse(details...)

@@ -3,6 +3,8 @@ package api_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // step is one line of a scenario: what is asked, what comes back. {m} in a path or body is the id of the message made last.
@@ -214,6 +216,29 @@ func TestAMessageIsChanged(t *testing.T) {
 	if w.woken == 0 {
 		t.Error("nobody was woken")
 	}
+}
+
+// TestOnlyWhoMaySendToTheUnsubscribedChangesTheMessage: whatever its phase, and though a time of it has passed; the answer names the scope.
+func TestOnlyWhoMaySendToTheUnsubscribedChangesTheMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fill(t)
+		plain := w.makeKey(t, "plain", "messages:write", "messages:start")
+		essential := `{"channel":"email","audience":{"list":"vip"},"essential":true,"content":{"subject":"x","text":"y"}`
+		soon := `,"not_after":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"`
+		for _, more := range []string{`}`, `,"send_at":"2999-01-01T00:00:00Z"}`, soon + `,"start":true}`} {
+			steps := []step{{call: "POST /v1/messages", body: essential + more, status: 201}}
+			if strings.HasSuffix(more, `"start":true}`) {
+				steps = append(steps, step{call: "POST /v1/messages/{m}/pause", status: 200})
+			}
+			play(t, w, append(steps, step{call: "PATCH /v1/messages/{m}", body: `{"content":{"subject":"z"}}`, key: plain, status: 403, has: `"code":"scope" ~ messages:essential`},
+				step{call: "PATCH /v1/messages/{m}", body: `{"content":{"subject":"z"}}`, status: 200}))
+		}
+		paused := text(w.must(t, "GET", "/v1/messages?phase=paused", "")["items"].([]any)[0].(map[string]any), "id")
+		time.Sleep(2 * time.Hour)
+		play(t, w, []step{{call: "PATCH /v1/messages/" + paused, body: `{"content":{"subject":"w"}}`, key: plain, status: 403, has: `"code":"scope" ~ messages:essential`},
+			{call: "PATCH /v1/messages/" + paused, body: `{"content":{"subject":"w"}}`, status: 200}})
+	})
 }
 
 func TestPreviewTestAndCount(t *testing.T) {
