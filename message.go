@@ -63,6 +63,9 @@ type Content struct {
 	ReplyTo string             `json:"reply_to,omitempty"`
 	Headers map[string]string  `json:"headers,omitempty"`
 	Locales map[string]Content `json:"locales,omitempty"` // picked by the recipient's locale, then its language, then the plain one
+	// MessageIDDomain stands in every Message-ID, whatever changes after the first start: an item that is sent again carries the same one.
+	// It is settled from what the channel compiled, never told or shown. Empty: the channel takes its own.
+	MessageIDDomain string `json:"message_id_domain,omitempty"`
 }
 
 // Trigger makes a message wait for an event or for another message.

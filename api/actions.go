@@ -190,12 +190,12 @@ func (s *Server) startMessage(ctx context.Context, c *call, in *startIn) (*reply
 	if err != nil {
 		return nil, err
 	}
-	provider := m.Provider
+	provider, domain := m.Provider, m.Content.MessageIDDomain
 	if m.Phase == fanfare.PhaseDraft || m.Phase == fanfare.PhaseScheduled {
 		if err := s.startable(ctx, c, &m); err != nil {
 			return nil, err
 		}
-		provider = m.Provider
+		provider, domain = m.Provider, m.Content.MessageIDDomain
 		if in.Body != nil && in.Body.Expect != nil {
 			if err := s.expected(ctx, &m, *in.Body.Expect); err != nil {
 				return nil, err
@@ -203,7 +203,7 @@ func (s *Server) startMessage(ctx context.Context, c *call, in *startIn) (*reply
 		}
 	}
 	return s.happen(ctx, c, in.ID, func(*fanfare.Message, time.Time) fanfare.Event { return fanfare.EventStart },
-		func(m *fanfare.Message) { m.Provider = provider })
+		func(m *fanfare.Message) { m.Provider, m.Content.MessageIDDomain = provider, domain })
 }
 
 // startable looks again at what may have changed since the message was made, and settles its provider.

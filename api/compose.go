@@ -21,22 +21,22 @@ import (
 
 // MessageFields are what a message may be told, beside its channel and its audience. A field that is null or left out has its default.
 type MessageFields struct {
-	Name       string          `json:"name,omitempty" maxLength:"200" doc:"For people."`
-	Content    fanfare.Content `json:"content,omitzero" doc:"email: subject, text, html, from, reply_to, headers; values are templates. locales: {\"zh-CN\": {…}}."`
-	Provider   *string         `json:"provider,omitempty" nullable:"true" doc:"Needed where the channel has several and none is the default."`
-	Topic      *string         `json:"topic,omitempty" nullable:"true" maxLength:"100" doc:"Whoever unsubscribes does so for the channel and this topic. Default: general."`
-	Essential  bool            `json:"essential,omitempty" doc:"Also to the unsubscribed (scope messages:essential)."`
-	SendAt     *time.Time      `json:"send_at,omitempty" nullable:"true"`
-	Trigger    *trigger        `json:"trigger,omitempty"`
-	Rate       *float64        `json:"rate,omitempty" nullable:"true" exclusiveMinimum:"0" maximum:"10000000" doc:"At most so many a second."`
-	Priority   string          `json:"priority,omitempty" enum:"normal,high,low" default:"normal"`
-	Uncertain  string          `json:"uncertain,omitempty" enum:"resend,hold" default:"resend" doc:"What happens to whoever is in doubt for the first time."`
-	StartGrace *int64          `json:"start_grace,omitempty" nullable:"true" minimum:"0" maximum:"31536000" doc:"Seconds by which a start may be late; later it waits for a person. Default: 3600."`
-	NotAfter   *time.Time      `json:"not_after,omitempty" nullable:"true" doc:"Nothing is sent after it."`
-	Dedupe     *string         `json:"dedupe,omitempty" nullable:"true" enum:"recipient,address" doc:"address: one mail a mailbox, the default for email."`
-	Data       anyJSON         `json:"data,omitempty" doc:"An object, for {{ data.… }}."`
-	Metadata   anyJSON         `json:"metadata,omitempty" doc:"An object of yours."`
-	Tags       []string        `json:"tags,omitempty" maxItems:"20" maxLength:"100"`
+	Name       string     `json:"name,omitempty" maxLength:"200" doc:"For people."`
+	Content    content    `json:"content,omitzero" doc:"email: subject, text, html, from, reply_to, headers; values are templates. locales: {\"zh-CN\": {…}}."`
+	Provider   *string    `json:"provider,omitempty" nullable:"true" doc:"Needed where the channel has several and none is the default."`
+	Topic      *string    `json:"topic,omitempty" nullable:"true" maxLength:"100" doc:"Whoever unsubscribes does so for the channel and this topic. Default: general."`
+	Essential  bool       `json:"essential,omitempty" doc:"Also to the unsubscribed (scope messages:essential)."`
+	SendAt     *time.Time `json:"send_at,omitempty" nullable:"true"`
+	Trigger    *trigger   `json:"trigger,omitempty"`
+	Rate       *float64   `json:"rate,omitempty" nullable:"true" exclusiveMinimum:"0" maximum:"10000000" doc:"At most so many a second."`
+	Priority   string     `json:"priority,omitempty" enum:"normal,high,low" default:"normal"`
+	Uncertain  string     `json:"uncertain,omitempty" enum:"resend,hold" default:"resend" doc:"What happens to whoever is in doubt for the first time."`
+	StartGrace *int64     `json:"start_grace,omitempty" nullable:"true" minimum:"0" maximum:"31536000" doc:"Seconds by which a start may be late; later it waits for a person. Default: 3600."`
+	NotAfter   *time.Time `json:"not_after,omitempty" nullable:"true" doc:"Nothing is sent after it."`
+	Dedupe     *string    `json:"dedupe,omitempty" nullable:"true" enum:"recipient,address" doc:"address: one mail a mailbox, the default for email."`
+	Data       anyJSON    `json:"data,omitempty" doc:"An object, for {{ data.… }}."`
+	Metadata   anyJSON    `json:"metadata,omitempty" doc:"An object of yours."`
+	Tags       []string   `json:"tags,omitempty" maxItems:"20" maxLength:"100"`
 }
 
 type newMessage struct {
@@ -72,7 +72,7 @@ const (
 func document(m *fanfare.Message) ([]byte, error) {
 	grace := int64(m.StartGrace / time.Second)
 	dedupe := string(m.Dedupe)
-	d := newMessage{Channel: string(m.Channel), Audience: anyJSON(m.Audience), MessageFields: MessageFields{Name: m.Name, Content: m.Content, Provider: text(m.Provider),
+	d := newMessage{Channel: string(m.Channel), Audience: anyJSON(m.Audience), MessageFields: MessageFields{Name: m.Name, Content: viewContent(m.Content), Provider: text(m.Provider),
 		Topic: &m.Topic, Essential: m.Essential, SendAt: moment(m.SendAt), Priority: string(m.Priority), Uncertain: string(m.Uncertain), StartGrace: &grace,
 		NotAfter: moment(m.NotAfter), Dedupe: &dedupe, Data: anyJSON(m.Data), Metadata: anyJSON(m.Metadata), Tags: m.Tags}}
 	if m.Rate > 0 {
@@ -111,10 +111,12 @@ func merge(doc, patch []byte, at string) ([]byte, error) {
 	return json.Marshal(to)
 }
 
-// fill puts a request's fields into a message, defaults included.
+// fill puts a request's fields into a message, defaults included. What no request tells stays.
 func (f *newMessage) fill(m *fanfare.Message) {
 	m.Channel, m.Audience = fanfare.ChannelName(f.Channel), json.RawMessage(f.Audience)
-	m.Name, m.Content, m.Essential = f.Name, f.Content, f.Essential
+	domain := m.Content.MessageIDDomain
+	m.Name, m.Content, m.Essential = f.Name, f.Content.plain(), f.Essential
+	m.Content.MessageIDDomain = domain
 	m.Provider, m.Topic = or(f.Provider, ""), or(f.Topic, generalTopic)
 	m.SendAt, m.NotAfter = or(f.SendAt, time.Time{}).UTC(), or(f.NotAfter, time.Time{}).UTC()
 	m.Rate = or(f.Rate, 0)
@@ -223,13 +225,19 @@ func fieldsOf(err error) []FieldDetail {
 	return nil
 }
 
-// compiles has the channel compile the content; its error names the field.
+// compiles has the channel compile the content; its error names the field. It settles the domain of Message-IDs until the first start.
 func (s *Server) compiles(m *fanfare.Message) error {
 	channel, ok := s.Channel(m.Channel)
 	if !ok {
 		return invalid("#/channel", "unknown_value", "there is no channel %q", m.Channel)
 	}
-	_, err := channel.Compile(m)
+	if m.StartedAt.IsZero() {
+		m.Content.MessageIDDomain = ""
+	}
+	compiled, err := channel.Compile(m)
+	if named, ok := compiled.(interface{ Domain() string }); ok && err == nil {
+		m.Content.MessageIDDomain = named.Domain()
+	}
 	if err == nil || len(fieldsOf(asProblem(err))) > 0 {
 		return err
 	}

@@ -12,36 +12,69 @@ import (
 
 // messageView is a message as the API shows it.
 type messageView struct {
-	ID          string          `json:"id"`
-	Name        string          `json:"name"`
-	Channel     string          `json:"channel"`
-	Status      int             `json:"status" enum:"0,1,2,3" doc:"0 not started, 1 sending, 2 paused, 3 done."`
-	Phase       string          `json:"phase" enum:"draft,scheduled,preparing,sending,pausing,cancelling,paused,completed,cancelled,expired"`
-	PauseReason *string         `json:"pause_reason"`
-	Outcome     *string         `json:"outcome"`
-	Generation  int64           `json:"generation"`
-	Revision    int64           `json:"revision" doc:"Rises with each change of content."`
-	Audience    anyJSON         `json:"audience"`
-	Content     fanfare.Content `json:"content"`
-	Provider    *string         `json:"provider"`
-	Topic       string          `json:"topic"`
-	Essential   bool            `json:"essential"`
-	SendAt      *time.Time      `json:"send_at"`
-	Rate        *float64        `json:"rate"`
-	Priority    string          `json:"priority"`
-	Uncertain   string          `json:"uncertain"`
-	StartGrace  int64           `json:"start_grace" doc:"Seconds."`
-	NotAfter    *time.Time      `json:"not_after"`
-	Dedupe      string          `json:"dedupe"`
-	Data        anyJSON         `json:"data"`
-	Metadata    anyJSON         `json:"metadata"`
-	Tags        []string        `json:"tags" nullable:"false"`
-	Test        bool            `json:"test" doc:"Made with a test key: nothing leaves."`
-	CreatedAt   time.Time       `json:"created_at"`
-	UpdatedAt   time.Time       `json:"updated_at"`
-	StartedAt   *time.Time      `json:"started_at"`
-	FinishedAt  *time.Time      `json:"finished_at"`
-	Waiting     *waitingView    `json:"waiting"`
+	ID          string       `json:"id"`
+	Name        string       `json:"name"`
+	Channel     string       `json:"channel"`
+	Status      int          `json:"status" enum:"0,1,2,3" doc:"0 not started, 1 sending, 2 paused, 3 done."`
+	Phase       string       `json:"phase" enum:"draft,scheduled,preparing,sending,pausing,cancelling,paused,completed,cancelled,expired"`
+	PauseReason *string      `json:"pause_reason"`
+	Outcome     *string      `json:"outcome"`
+	Generation  int64        `json:"generation"`
+	Revision    int64        `json:"revision" doc:"Rises with each change of content."`
+	Audience    anyJSON      `json:"audience"`
+	Content     content      `json:"content"`
+	Provider    *string      `json:"provider"`
+	Topic       string       `json:"topic"`
+	Essential   bool         `json:"essential"`
+	SendAt      *time.Time   `json:"send_at"`
+	Rate        *float64     `json:"rate"`
+	Priority    string       `json:"priority"`
+	Uncertain   string       `json:"uncertain"`
+	StartGrace  int64        `json:"start_grace" doc:"Seconds."`
+	NotAfter    *time.Time   `json:"not_after"`
+	Dedupe      string       `json:"dedupe"`
+	Data        anyJSON      `json:"data"`
+	Metadata    anyJSON      `json:"metadata"`
+	Tags        []string     `json:"tags" nullable:"false"`
+	Test        bool         `json:"test" doc:"Made with a test key: nothing leaves."`
+	CreatedAt   time.Time    `json:"created_at"`
+	UpdatedAt   time.Time    `json:"updated_at"`
+	StartedAt   *time.Time   `json:"started_at"`
+	FinishedAt  *time.Time   `json:"finished_at"`
+	Waiting     *waitingView `json:"waiting"`
+}
+
+// content is a fanfare.Content as requests and answers have it.
+type content struct {
+	Subject string             `json:"subject,omitempty"`
+	Text    string             `json:"text,omitempty"`
+	HTML    string             `json:"html,omitempty"`
+	From    string             `json:"from,omitempty"`
+	ReplyTo string             `json:"reply_to,omitempty"`
+	Headers map[string]string  `json:"headers,omitempty"`
+	Locales map[string]content `json:"locales,omitempty"`
+}
+
+func viewContent(c fanfare.Content) content {
+	v := content{Subject: c.Subject, Text: c.Text, HTML: c.HTML, From: c.From, ReplyTo: c.ReplyTo, Headers: c.Headers}
+	if c.Locales != nil {
+		v.Locales = make(map[string]content, len(c.Locales))
+		for name, in := range c.Locales {
+			v.Locales[name] = viewContent(in)
+		}
+	}
+	return v
+}
+
+func (v content) plain() fanfare.Content {
+	c := fanfare.Content{Subject: v.Subject, Text: v.Text, HTML: v.HTML, From: v.From, ReplyTo: v.ReplyTo, Headers: v.Headers}
+	if v.Locales != nil {
+		c.Locales = make(map[string]fanfare.Content, len(v.Locales))
+		for name, in := range v.Locales {
+			c.Locales[name] = in.plain()
+		}
+	}
+	return c
 }
 
 // waitingView says why a message that is sending does not move.
@@ -75,7 +108,7 @@ func (a *anyJSON) UnmarshalJSON(b []byte) error {
 
 func (s *Server) view(m *fanfare.Message, waiting *fanfare.WaitingFor) messageView {
 	v := messageView{ID: string(m.ID), Name: m.Name, Channel: string(m.Channel), Status: int(m.Phase.Status()), Phase: string(m.Phase), PauseReason: text(string(m.PauseReason)),
-		Outcome: text(string(m.Outcome)), Generation: int64(m.Generation), Revision: int64(m.Revision), Audience: anyJSON(m.Audience), Content: m.Content,
+		Outcome: text(string(m.Outcome)), Generation: int64(m.Generation), Revision: int64(m.Revision), Audience: anyJSON(m.Audience), Content: viewContent(m.Content),
 		Provider: text(m.Provider), Topic: m.Topic, Essential: m.Essential, SendAt: moment(m.SendAt), Priority: string(m.Priority), Uncertain: string(m.Uncertain),
 		StartGrace: int64(m.StartGrace / time.Second), NotAfter: moment(m.NotAfter), Dedupe: string(m.Dedupe), Data: anyJSON(m.Data), Metadata: anyJSON(m.Metadata), Tags: m.Tags,
 		Test: m.Test, CreatedAt: m.CreatedAt, UpdatedAt: m.UpdatedAt, StartedAt: moment(m.StartedAt), FinishedAt: moment(m.FinishedAt)}

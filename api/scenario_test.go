@@ -1,10 +1,14 @@
 package api_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fanfare"
 )
 
 // step is one line of a scenario: what is asked, what comes back. {m} in a path or body is the id of the message made last.
@@ -216,6 +220,69 @@ func TestAMessageIsChanged(t *testing.T) {
 	if w.woken == 0 {
 		t.Error("nobody was woken")
 	}
+}
+
+// TestTheDomainOfMessageIDsStaysFromTheFirstStart: until then it is that of the sender; no request tells it, no answer shows it.
+func TestTheDomainOfMessageIDsStaysFromTheFirstStart(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	id := ""
+	domain := func(want string) {
+		t.Helper()
+		err := w.store.View(t.Context(), func(v fanfare.ControlView) error {
+			m, err := v.Message(fanfare.MessageID(id))
+			if m.Content.MessageIDDomain != want {
+				t.Errorf("%s: the domain is %q, want %q", m.Phase, m.Content.MessageIDDomain, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(method, path, body string) map[string]any {
+		t.Helper()
+		a := w.do(t, request{method: method, path: path, body: body})
+		if a.StatusCode >= 300 || strings.Contains(a.body, "domain") {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		var out map[string]any
+		if err := json.Unmarshal([]byte(a.body), &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	const from, mail = `{"content":{"from":"News <n@%s.example>"}}`, `{"channel":"email","audience":{"list":"vip"},"content":{"subject":"x","text":"y"%s}%s}`
+	for _, begin := range []string{"start", "send_at"} {
+		id = text(do("POST", "/v1/messages", fmt.Sprintf(mail, "", "")), "id")
+		at := "/v1/messages/" + id
+		domain("example.org") // the provider's
+		do("PATCH", at, fmt.Sprintf(from, "eins"))
+		domain("eins.example")
+		if begin == "send_at" {
+			do("PATCH", at, `{"send_at":"2999-01-01T00:00:00Z"}`)
+			do("PATCH", at, fmt.Sprintf(from, "zwei"))
+			domain("zwei.example")
+			do("POST", at+"/pause", "")
+			do("PATCH", at, fmt.Sprintf(from, "eins")) // it never began
+			domain("eins.example")
+			do("POST", at+"/resume", "")
+		}
+		do("POST", at+"/start", "")
+		domain("eins.example")
+		do("POST", at+"/pause", "")
+		do("PATCH", at, fmt.Sprintf(from, "drei"))
+		domain("eins.example")
+		do("PATCH", at, `{"content":{"from":null},"rate":7}`)
+		domain("eins.example")
+		do("PATCH", at, fmt.Sprintf(from, "drei"))
+		id = text(do("POST", at+"/clone", ""), "id")
+		domain("drei.example")
+	}
+	id = text(do("POST", "/v1/messages", fmt.Sprintf(mail, `,"from":"n@vier.example"`, `,"start":true`)), "id")
+	domain("vier.example")
+	play(t, w, []step{{call: "POST /v1/messages", body: fmt.Sprintf(mail, `,"message_id_domain":"evil.example"`, ""), status: 422, has: `"pointer":"#/content/message_id_domain","code":"unknown_field"`},
+		{call: "PATCH /v1/messages/" + id, body: `{"content":{"message_id_domain":"evil.example"}}`, status: 422, has: "unknown_field"}})
 }
 
 // TestOnlyWhoMaySendToTheUnsubscribedChangesTheMessage: whatever its phase, and though a time of it has passed; the answer names the scope.

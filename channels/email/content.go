@@ -23,6 +23,7 @@ type Content struct {
 	locales []*variant
 	id      string
 	name    string
+	domain  string
 	data    merge.Value
 	meta    merge.Value
 	onlyTo  patterns
@@ -54,10 +55,11 @@ func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 	if out.meta, err = decode("metadata", m.Metadata); err != nil {
 		return nil, err
 	}
-	b := building{essential: m.Essential, options: mailbody.Options{Message: string(m.ID)}, plain: m.Content, sender: wire(p.From)}
+	b := building{essential: m.Essential, options: mailbody.Options{Message: string(m.ID), Domain: m.Content.MessageIDDomain}, plain: m.Content, sender: wire(p.From)}
 	if out.plain, err = b.variant("", m.Content); err != nil {
 		return nil, err
 	}
+	out.domain = b.options.Domain
 	for _, locale := range slices.Sorted(maps.Keys(m.Content.Locales)) {
 		if !isLocale(locale) {
 			return nil, wrong("content.locales."+locale, "this is no locale; write one like zh-CN or de")
@@ -142,7 +144,7 @@ func (b *building) variant(locale string, c fanfare.Content) (*variant, error) {
 	if err := b.check(at, content); err != nil {
 		return nil, err
 	}
-	if locale == "" { // one domain for all locales: a person who changes theirs keeps the Message-ID
+	if b.options.Domain == "" { // one domain for all locales: a person who changes theirs keeps the Message-ID
 		b.options.Domain = domain(content.From)
 		if b.options.Domain == "" {
 			b.options.Domain = domain(b.sender)
@@ -214,6 +216,9 @@ func domain(mailbox string) string {
 	}
 	return ""
 }
+
+// Domain is what stands in every Message-ID: the one that the message had already, or that of its sender.
+func (c *Content) Domain() string { return c.domain }
 
 // pick finds the variant for a locale: the locale, what is left without its last subtags, the plain one.
 func (c *Content) pick(locale string) *variant {

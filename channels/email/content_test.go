@@ -52,6 +52,30 @@ func render(t *testing.T, c *Channel, m *fanfare.Message, r *fanfare.Recipient) 
 	return parsed
 }
 
+// TestAMessageIDStaysWhateverChanges: neither another sender nor another provider changes the Message-ID of a message that has its domain.
+func TestAMessageIDStaysWhateverChanges(t *testing.T) {
+	type change struct{ from, provider string }
+	for locale, de := range map[string]string{"": "", "de": "DE <de@drei.example>"} {
+		m := testMessage(fanfare.Content{Subject: "s", Text: "t", From: "News <news@eins.example>", Locales: map[string]fanfare.Content{"de": {Subject: "s", Text: "t", From: de}}})
+		r := &fanfare.Recipient{ExternalID: "u1", Email: "ada@example.com", Locale: locale}
+		first := render(t, testChannel(fanfare.Provider{}), m, r).Header.Get("Message-ID")
+		if !strings.HasSuffix(first, "@eins.example>") {
+			t.Fatal(first)
+		}
+		compiled, err := testChannel(fanfare.Provider{}).Compile(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Content.MessageIDDomain = compiled.(*Content).Domain()
+		for _, c := range []change{{"News <news@zwei.example>", ""}, {"", "p@vier.example"}, {"{{ recipient.external_id }}@fuenf.example", ""}} {
+			m.Content.From = c.from
+			if again := render(t, testChannel(fanfare.Provider{From: c.provider}), m, r).Header.Get("Message-ID"); again != first {
+				t.Errorf("%+v: %s, was %s", c, again, first)
+			}
+		}
+	}
+}
+
 func TestVariables(t *testing.T) {
 	m := testMessage(fanfare.Content{Subject: "{{ city }} {{ recipient.external_id }} {{ recipient.email }} {{ recipient.locale }} {{ message.id }} {{ message.name }} " +
 		"{{ message.metadata.k }} {{ data.n }} {{ data.who }} {{ unsubscribe_url }}", Text: "x", ReplyTo: "help@bücher.example"})
