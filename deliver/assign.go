@@ -52,7 +52,7 @@ func (c *Core) dial(l *lane, m *message) {
 		want = min(want, 1)
 	}
 	for l.dialing < want && len(l.conns)+len(l.owing) < l.Provider.Connections {
-		cn := &conn{id: ConnID(c.id()), lane: l, since: c.now}
+		cn := &conn{id: ConnID(c.id()), lane: l, moves: l.moves, since: c.now}
 		l.conns = append(l.conns, cn)
 		c.conns[cn.id] = cn
 		l.dialing++
@@ -70,7 +70,7 @@ func (c *Core) dialed(e Dialed) {
 	}
 	cn.lane.dialing--
 	if e.Err != nil {
-		if !c.stopping {
+		if !c.stopping && !cn.moved() {
 			cn.lane.breaker.fail(c.now, cn, hard(e.Err), e.Err.Error())
 		}
 		c.drop(cn, false)
@@ -166,7 +166,7 @@ func (c *Core) sent(e Sent) {
 			l.breaker.row = 0
 		}
 	default:
-		if hard(e.Err) || !answered && !c.stopping && !c.stopped(cl) {
+		if !cn.moved() && (hard(e.Err) || !answered && !c.stopping && !c.stopped(cl)) {
 			l.breaker.fail(c.now, cn, hard(e.Err), e.Err.Error())
 		} else if l.breaker.probe == cn {
 			l.breaker.again(c.now)

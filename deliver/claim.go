@@ -146,7 +146,7 @@ func (c *Core) first(cl *claim) *fanfare.FirstChunk {
 		return nil
 	}
 	i := slices.IndexFunc(l.conns, func(cn *conn) bool {
-		return cn.open && cn.chunk == nil && (cn.owes == nil || c.together(cn.owes, cl))
+		return cn.open && cn.chunk == nil && !cn.moved() && (cn.owes == nil || c.together(cn.owes, cl))
 	})
 	if i < 0 {
 		return nil

@@ -80,6 +80,7 @@ type message struct {
 type lane struct {
 	Setting
 	gone      bool // no longer configured
+	moves     int  // how often that changed which connections depend on
 	receiving bool
 	asked     int // claims asked for
 	held      int // claims held
@@ -102,11 +103,15 @@ type pendingTask struct {
 type conn struct {
 	id    ConnID
 	lane  *lane
+	moves int // of the lane, when it was dialled
 	open  bool
 	chunk *Chunk  // journaled or being journaled, or sent
 	owes  *claim  // its last answers were for this claim and are not durable yet
 	since Instant // idle since
 }
+
+// moved says whether the lane has other settings than the connection was dialled with: it serves no other chunk.
+func (cn *conn) moved() bool { return cn.moves != cn.lane.moves }
 
 // NewCore makes a core. It does nothing before it is stepped.
 func NewCore(c CoreConfig) *Core {
@@ -256,17 +261,12 @@ func (c *Core) configured(e Configured) {
 			l = &lane{idleSince: c.now}
 			c.lanes = append(c.lanes, l)
 		}
-		moved := l.Provider.URL != "" && l.Provider.URL != s.Provider.URL
-		l.Setting, l.gone = s, false
-		l.permits.set("provider:"+s.Name, s.Provider.Rate)
-		if moved { // connections that are idle lead to the former place
-			for _, cn := range slices.Clone(l.conns) {
-				if cn.open && cn.chunk == nil {
-					c.drop(cn, true)
-				}
-			}
+		if s.reach() != l.reach() {
+			l.moves++
 			l.breaker = breaker{}
 		}
+		l.Setting, l.gone = s, false
+		l.permits.set("provider:"+s.Name, s.Provider.Rate)
 	}
 }
 
@@ -446,7 +446,7 @@ func (c *Core) closeIdle(l *lane) {
 		if !cn.open || cn.chunk != nil {
 			continue
 		}
-		if c.stopping || l.gone || c.now.Since(cn.since) >= idleTime || len(l.conns) > l.Provider.Connections {
+		if c.stopping || l.gone || cn.moved() || c.now.Since(cn.since) >= idleTime || len(l.conns) > l.Provider.Connections {
 			c.drop(cn, true)
 			i--
 			continue

@@ -499,6 +499,60 @@ func TestReportSaysWhyAMessageWaits(t *testing.T) {
 	}
 }
 
+// TestChangedProviderReachesConnectionsThatAreBusyOrBeingDialled: only those that were idle were closed, and only if the URL was another.
+func TestChangedProviderReachesConnectionsThatAreBusyOrBeingDialled(t *testing.T) {
+	for name, change := range map[string]func(*fanfare.Provider){
+		"url":     func(p *fanfare.Provider) { p.URL = "smtp://elsewhere" },
+		"only_to": func(p *fanfare.Provider) { p.OnlyTo = []string{"*@example.com"} },
+		"timeout": func(p *fanfare.Provider) { p.Timeout = time.Second },
+		"rate":    func(p *fanfare.Provider) { p.Rate, p.Retry.Attempts, p.Default = 1000, 2, true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, dialling := range []bool{false, true} {
+				p := smtp("a")
+				h := newHand(t, 40, p)
+				m := h.message("m", "a", 40, nil)
+				h.dial = func(Dial) error {
+					if dialling && len(h.dials) == 1 { // the answers come after it
+						change(&p)
+						h.post(configured(p))
+					}
+					return nil
+				}
+				h.task("a", m, 0, 1)
+				if !dialling {
+					change(&p)
+					h.step(configured(p))
+					for _, s := range h.take() {
+						h.step(Sent{Conn: s.Conn})
+					}
+				}
+				former, sends := h.dials[:2], h.take()
+				kept := slices.ContainsFunc(sends, func(s Send) bool { return s.Conn == former[0].Conn || s.Conn == former[1].Conn })
+				if len(sends) != 2 || kept != (name == "rate") || !kept && h.closed != 2 {
+					t.Errorf("dialling %v: %d are closed; of %v, sends are on %v and %v", dialling, h.closed, h.dials, sends[0].Conn, sends[1].Conn)
+				}
+			}
+		})
+	}
+}
+
+func TestClaimOfAWholeBatchTakesNoConnectionOfAChangedProvider(t *testing.T) {
+	p := smtp("a")
+	p.Chunk = 500
+	h := newHand(t, 8, p)
+	bare := Configured{Lanes: []Setting{{Name: "a", Provider: p, Bare: true}}}
+	h.step(bare)
+	m := h.message("m", "a", 4, nil)
+	h.task("a", m, 0, 1)
+	h.step(Sent{Conn: h.take()[0].Conn})
+	bare.Lanes[0].Provider.URL = "smtp://elsewhere"
+	h.step(bare, Received{Lane: "a", Deliveries: []fanfare.Delivery{&paper{task: fanfare.Task{BatchRef: fanfare.BatchRef{Message: m, Batch: 1}, Generation: 1}}}})
+	if s := h.take(); len(s) != 1 || len(h.dials) != 2 || s[0].Conn != h.dials[1].Conn {
+		t.Fatalf("%d sends, of %v", len(s), h.dials)
+	}
+}
+
 func TestFewerConnectionsTakeEffectWhileThereIsWork(t *testing.T) {
 	p := smtp("a")
 	p.Connections = 3

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"fmt"
 	"time"
 
 	"fanfare"
@@ -98,6 +99,13 @@ type Setting struct {
 	Name     string
 	Provider fanfare.Provider
 	Bare     bool // members go as numbers, without profiles
+}
+
+// reach gives what connections of the lane depend on: all but what the core alone goes by.
+func (s Setting) reach() string {
+	p := &s.Provider
+	p.Rate, p.Connections, p.Chunk, p.Retry, p.Default = 0, 0, 0, fanfare.Retry{}, false
+	return fmt.Sprintf("%#v", s)
 }
 
 // Effect is what the shell is to do. It never blocks the core.

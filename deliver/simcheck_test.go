@@ -420,6 +420,7 @@ func (w *world) judgeCore(n *node, effects []Effect) {
 			}
 		}
 	}
+	w.judgePlaces(n)
 	if next := n.core.Next(); next <= n.core.now {
 		w.violated("spin", "%v wants to be stepped at once, for ever", n.owner())
 	}
@@ -450,6 +451,37 @@ func (w *world) judgeCore(n *node, effects []Effect) {
 		if held != l.held || asked != l.asked || dialing != l.dialing || len(l.conns) > 3 {
 			w.violated("core", "%v, %s: %d held (%d), %d asked (%d), %d dialing (%d), %d connections", n.owner(), l.Name, l.held, held, l.asked, asked, l.dialing, dialing, len(l.conns))
 		}
+	}
+}
+
+// judgePlaces: a connection that leads to where its lane led before gets no other chunk, and is not kept.
+func (w *world) judgePlaces(n *node) {
+	links := make(map[ConnID]link)
+	for _, l := range n.core.lanes {
+		place := l.Provider.URL
+		for _, cn := range l.conns {
+			was, known := n.links[cn.id]
+			is := link{was.place, cn.chunk}
+			if !known {
+				is.place = place
+			}
+			links[cn.id] = is
+			before := n.places[l.Name]
+			taken := cn.chunk != nil && cn.chunk != was.chunk && (was.chunk == nil || was.chunk.claim != cn.chunk.claim || was.chunk.Items != nil)
+			switch {
+			case is.place == place:
+			case cn.open && cn.chunk == nil && cn.since < n.core.now: // not since the decision
+				w.violated("moved", "%v: connection %d to %s is kept for %s", n.owner(), cn.id, is.place, place)
+			case taken && known && before != is.place:
+				w.violated("moved", "%v: connection %d to %s has another chunk for %s", n.owner(), cn.id, is.place, place)
+			case cn.chunk != nil:
+				w.saw("busy while its provider moved")
+			}
+		}
+	}
+	n.links = links
+	for _, l := range n.core.lanes {
+		n.places[l.Name] = l.Provider.URL
 	}
 }
 

@@ -30,6 +30,14 @@ type node struct {
 	upset     string                    // why its leases may be lost
 	incidents int                       // commits in doubt, stalls, records that were refused
 	held      []*delivery
+	places    map[string]string // where lanes led to at the last step
+	links     map[ConnID]link
+}
+
+// link is a connection as the simulator sees it.
+type link struct {
+	place string // where it leads to
+	chunk *Chunk
 }
 
 var errStore = errors.New("the database does not answer")
@@ -47,6 +55,7 @@ func (w *world) startNode(o fanfare.Owner) {
 		w.must(w.store.VoidClaims(w.ctx, l.Num, o))
 	}
 	n := &node{world: w, core: NewCore(CoreConfig{Owner: o, ShardOf: w.store.ShardOf, Rules: w.rules}), began: w.now, zero: Instant(w.between(0, time.Hour)),
+		places: make(map[string]string), links: make(map[ConnID]link),
 		drift: 1 + 0.01*(2*w.Float64()-1), pending: make(map[int][]Append), trouble: make(map[fanfare.BatchRef]bool), wakes: -1}
 	w.nodes = append(w.nodes, n)
 	w.note("%v starts", o)
