@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,7 +53,8 @@ type Importer struct {
 	dir   string
 	log   *slog.Logger
 	wake  chan struct{}
-	block int // rows
+	block int      // rows
+	left  []string // ids of files that were there at the start; only Run uses it
 
 	mu     sync.Mutex
 	cancel map[string]context.CancelFunc // guarded by mu; of the running import
@@ -63,11 +66,23 @@ func NewImporter(store Store, dir string, log *slog.Logger) (*Importer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of imports: %w", err)
 	}
-	return &Importer{store: store, dir: dir, log: log, wake: make(chan struct{}, 1), block: blockRows,
+	there, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("folder of imports: %w", err)
+	}
+	var left []string
+	for _, e := range there {
+		if id, ok := strings.CutSuffix(e.Name(), dataExt); ok {
+			left = append(left, id)
+		}
+	}
+	return &Importer{store: store, dir: dir, log: log, wake: make(chan struct{}, 1), block: blockRows, left: left,
 		cancel: map[string]context.CancelFunc{}, wanted: map[string]bool{}}, nil
 }
 
-func (im *Importer) data(id string) string { return filepath.Join(im.dir, id+".data") }
+const dataExt = ".data"
+
+func (im *Importer) data(id string) string { return filepath.Join(im.dir, id+dataExt) }
 
 // ErrorsFile is the CSV file of an import's refused rows (line, reason); it may be missing.
 func (im *Importer) ErrorsFile(id string) string { return filepath.Join(im.dir, id+".errors.csv") }
@@ -79,15 +94,30 @@ func (im *Importer) Accept(ctx context.Context, body io.Reader, list string, o O
 	if err := spool(file, body); err != nil {
 		return imp, errors.Join(err, removeFile(file))
 	}
-	err := im.queue(ctx, &imp, file, o)
-	if err != nil {
+	gone, err := im.queue(ctx, &imp, file, o)
+	if gone {
 		return imp, errors.Join(err, removeFile(file))
 	}
-	im.Wake()
-	return imp, nil
+	im.Wake() // also after an error: it may be queued all the same; if it is not, the next start removes the file
+	return imp, err
 }
 
-func (im *Importer) queue(ctx context.Context, imp *fanfare.Import, file string, o Options) error {
+// queue answers gone if it is certain that the import is not queued.
+func (im *Importer) queue(ctx context.Context, imp *fanfare.Import, file string, o Options) (gone bool, err error) {
+	if err := prepare(imp, file, o); err != nil {
+		return true, err
+	}
+	gone = true
+	err = im.store.Update(ctx, func(tx fanfare.ControlTx) error {
+		err := insert(tx, imp, o)
+		gone = err != nil // from here on only the commit can fail
+		return err
+	})
+	return gone && err != nil, err
+}
+
+// prepare looks at the head of the file and completes the import's options.
+func prepare(imp *fanfare.Import, file string, o Options) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
@@ -107,22 +137,25 @@ func (im *Importer) queue(ctx context.Context, imp *fanfare.Import, file string,
 	if imp.Options, err = json.Marshal(o); err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
-	return im.store.Update(ctx, func(tx fanfare.ControlTx) error {
-		imp.CreatedAt, imp.UpdatedAt = tx.Now(), tx.Now()
-		if imp.List != "" {
-			if _, err := tx.List(imp.List); errors.Is(err, fanfare.ErrNotFound) {
-				if err := tx.InsertList(&fanfare.List{Name: imp.List, CreatedAt: tx.Now()}); err != nil {
-					return err
-				}
-			} else if err != nil {
+	return nil
+}
+
+// insert makes the list if it is missing, and queues.
+func insert(tx fanfare.ControlTx, imp *fanfare.Import, o Options) error {
+	imp.CreatedAt, imp.UpdatedAt = tx.Now(), tx.Now()
+	if imp.List != "" {
+		if _, err := tx.List(imp.List); errors.Is(err, fanfare.ErrNotFound) {
+			if err := tx.InsertList(&fanfare.List{Name: imp.List, CreatedAt: tx.Now()}); err != nil {
 				return err
 			}
-		}
-		if err := tx.PutImport(*imp); err != nil || o.Then == nil {
+		} else if err != nil {
 			return err
 		}
-		return o.Then(tx, *imp)
-	})
+	}
+	if err := tx.PutImport(*imp); err != nil || o.Then == nil {
+		return err
+	}
+	return o.Then(tx, *imp)
 }
 
 func (o Options) rows() RowOptions {
@@ -177,6 +210,7 @@ func (im *Importer) Wake() {
 // Run stores queued imports, oldest first, until ctx ends; what it stopped in the middle of it goes on with at the next start.
 func (im *Importer) Run(ctx context.Context) error {
 	for {
+		im.sweep(ctx)
 		imp, ok, err := im.next(ctx)
 		if err != nil && ctx.Err() == nil {
 			im.log.Error("imports cannot be read; trying again soon", "error", err)
@@ -196,6 +230,34 @@ func (im *Importer) Run(ctx context.Context) error {
 	}
 }
 
+// sweep removes the files that were there at the start and whose import is over, or never was: of uploads that broke off, and of ends
+// that were kept when the file was not removed yet. Those of which the store cannot tell wait for the next call.
+func (im *Importer) sweep(ctx context.Context) {
+	im.left = slices.DeleteFunc(im.left, func(id string) bool {
+		err := im.store.View(ctx, func(v fanfare.ControlView) error {
+			imp, err := v.Import(id)
+			if err == nil && !over(imp.State) {
+				err = errNeeded
+			}
+			return err
+		})
+		switch {
+		case errors.Is(err, errNeeded):
+			return true
+		case err != nil && !errors.Is(err, fanfare.ErrNotFound):
+			return false
+		}
+		if err := removeFile(im.data(id)); err != nil {
+			im.log.Warn("import's file stays", "import", id, "error", err)
+		}
+		return true
+	})
+}
+
+func over(s fanfare.ImportState) bool {
+	return s == fanfare.ImportDone || s == fanfare.ImportFailed || s == fanfare.ImportCancelled
+}
+
 func (im *Importer) next(ctx context.Context) (imp fanfare.Import, ok bool, err error) {
 	err = im.store.View(ctx, func(v fanfare.ControlView) error {
 		all, err := v.Imports(fanfare.ImportQueued, fanfare.ImportRunning)
@@ -209,6 +271,8 @@ func (im *Importer) next(ctx context.Context) (imp fanfare.Import, ok bool, err 
 
 var (
 	errStore     = errors.New("database")  // failures of the database, not of the file: they are tried again
+	errDisk      = errors.New("disk")      // likewise, of the disk that takes the refused rows
+	errNeeded    = errors.New("needed")    // a file whose import is not over
 	errCancelled = errors.New("cancelled") // by a person, while the import was under way
 )
 
@@ -234,20 +298,21 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 		imp.State, imp.Detail = fanfare.ImportCancelled, cancelledDetail
 	case ctx.Err() != nil:
 		return false // goes on after the restart
-	case errors.Is(err, errStore):
-		im.log.Error("import waits for the database", "import", imp.ID, "error", err)
-		return false // goes on when the database does
+	case errors.Is(err, errStore), errors.Is(err, errDisk):
+		im.log.Error("import waits; trying again soon", "import", imp.ID, "error", err)
+		return false // goes on when they do
 	case err != nil:
 		imp.State, imp.Detail = fanfare.ImportFailed, err.Error()
 	}
-	if err := im.save(ctx, &imp); errors.Is(err, errCancelled) { // while it ended
-		return true
-	} else if err != nil {
+	err = im.save(ctx, &imp)
+	if err != nil && !errors.Is(err, errCancelled) {
 		im.log.Error("import's end cannot be kept; it is repeated at the next start, harmlessly", "import", imp.ID, "error", err)
 		return false
 	}
-	im.log.Info("import ended", "import", imp.ID, "state", imp.State, "rows", imp.Rows, "failed", imp.Failed, "detail", imp.Detail)
-	if imp.State != fanfare.ImportHeld {
+	if err == nil { // otherwise it was cancelled while it ended
+		im.log.Info("import ended", "import", imp.ID, "state", imp.State, "rows", imp.Rows, "failed", imp.Failed, "detail", imp.Detail)
+	}
+	if err != nil || imp.State != fanfare.ImportHeld {
 		if err := removeFile(im.data(imp.ID)); err != nil {
 			im.log.Warn("import's file stays", "import", imp.ID, "error", err)
 		}

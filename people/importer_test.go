@@ -8,10 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"fanfare"
 	"fanfare/people"
@@ -224,6 +227,215 @@ func TestInsertGoesOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lost is a store whose commits are kept, or not, without an answer.
+type lost struct {
+	people.Store
+	kept bool
+}
+
+var errLost = errors.New("the connection broke")
+
+func (s *lost) Update(ctx context.Context, fn func(fanfare.ControlTx) error) error {
+	err := s.Store.Update(ctx, func(tx fanfare.ControlTx) error {
+		if err := fn(tx); err != nil || s.kept {
+			return err
+		}
+		return errLost
+	})
+	if err == nil {
+		err = errLost
+	}
+	return err
+}
+
+func dataFiles(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		if strings.HasSuffix(file.Name(), ".data") {
+			names = append(names, file.Name())
+		}
+	}
+	return names
+}
+
+// TestACommitWithoutAnAnswerKeepsTheFile: the import may be queued; the next start stores it, or removes its file.
+func TestACommitWithoutAnAnswerKeepsTheFile(t *testing.T) {
+	for _, kept := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			store, dir := memory.Open(memory.Config{Slots: 1}), t.TempDir()
+			im, err := people.NewImporter(&lost{store, kept}, dir, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			imp, err := im.Accept(t.Context(), strings.NewReader("id\na\n"), "", people.Options{Format: people.CSV})
+			if !errors.Is(err, errLost) || len(dataFiles(t, dir)) != 1 {
+				t.Fatalf("%v, %v", err, dataFiles(t, dir))
+			}
+			if im, err = people.NewImporter(store, dir, quiet()); err != nil {
+				t.Fatal(err)
+			}
+			run(t, im)
+			if left := dataFiles(t, dir); len(left) != 0 {
+				t.Errorf("left: %v", left)
+			}
+			if !kept {
+				return
+			}
+			if got := state(t, store, imp.ID); got.State != fanfare.ImportDone || got.Created != 1 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// TestARefusedImportLeavesNoFile: what is certainly not queued is gone at once.
+func TestARefusedImportLeavesNoFile(t *testing.T) {
+	store, dir := memory.Open(memory.Config{Slots: 1}), t.TempDir()
+	im, err := people.NewImporter(store, dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, c := range []struct {
+		ctx  context.Context
+		text string
+		then func(fanfare.ControlTx, fanfare.Import) error
+	}{{t.Context(), "name\na\n", nil}, {t.Context(), "id\na\n", func(fanfare.ControlTx, fanfare.Import) error { return refused }}, {ended, "id\na\n", nil}} {
+		_, err := im.Accept(c.ctx, strings.NewReader(c.text), "", people.Options{Format: people.CSV, Then: c.then})
+		if left := dataFiles(t, dir); err == nil || len(left) != 0 {
+			t.Errorf("%q: %v, left: %v", c.text, err, left)
+		}
+	}
+}
+
+// TestAnInterruptedUploadIsRemoved at the next start, as is the file of an import that is over; what is still needed stays.
+func TestAnInterruptedUploadIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, dir := memory.Open(memory.Config{Slots: 1}), filepath.Join(t.TempDir(), "[imports]")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		states := []fanfare.ImportState{fanfare.ImportHeld, fanfare.ImportDone, fanfare.ImportFailed, fanfare.ImportCancelled}
+		for _, s := range append(states, "missing") {
+			for _, ext := range []string{".data", ".errors.csv"} {
+				if err := os.WriteFile(filepath.Join(dir, string(s)+ext), []byte("id\na\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := store.Update(t.Context(), func(tx fanfare.ControlTx) error {
+			for _, s := range states {
+				if err := tx.PutImport(fanfare.Import{ID: string(s), State: s}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		blind := &unreadable{Store: store, left: 3}
+		im, err := people.NewImporter(blind, dir, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := im.Accept(t.Context(), strings.NewReader("id\nb\n"), "", people.Options{Format: people.CSV}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, stop)
+		if err := im.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := dataFiles(t, dir); len(got) != 1 || got[0] != "held.data" {
+			t.Errorf("left: %v", got)
+		}
+		if refused, _ := os.ReadDir(dir); len(refused) != 1+len(states)+1+1 {
+			t.Errorf("files of refused rows: %v", refused)
+		}
+		all := 0
+		if err := store.View(t.Context(), func(v fanfare.ControlView) error {
+			done, err := v.Imports(fanfare.ImportDone)
+			all = len(done)
+			return err
+		}); err != nil || all != 2 {
+			t.Errorf("%d are done, %v", all, err)
+		}
+	})
+}
+
+// unreadable is a store that cannot be read at first.
+type unreadable struct {
+	people.Store
+	left int
+}
+
+func (s *unreadable) View(ctx context.Context, fn func(fanfare.ControlView) error) error {
+	if s.left--; s.left >= 0 {
+		return errLost
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// TestAFullDiskDoesNotEndAnImport: refused rows that cannot be written are tried again, and each is told once.
+func TestAFullDiskDoesNotEndAnImport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, dir := memory.Open(memory.Config{Slots: 1}), t.TempDir()
+		im, err := people.NewImporter(store, dir, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		const pairs, most = 20_000, 1_000_000 // rows of each kind; bytes, too few for what is refused and enough for whatever else a test writes
+		im.SetBlock(pairs / 2)
+		imp, err := im.Accept(t.Context(), strings.NewReader("id,level\n"+strings.Repeat("a,1\n,2\n", pairs)), "", people.Options{Format: people.CSV})
+		if err != nil {
+			t.Fatal(err)
+		}
+		full(t, most, func() { run(t, im) })
+		if got := state(t, store, imp.ID); got.State != fanfare.ImportRunning || got.Block == 0 || len(dataFiles(t, dir)) != 1 {
+			t.Fatalf("%+v, %v", got, dataFiles(t, dir))
+		}
+		run(t, im)
+		got := state(t, store, imp.ID)
+		refused, err := os.ReadFile(im.ErrorsFile(imp.ID))
+		if err != nil || got.State != fanfare.ImportDone || got.Rows != 2*pairs || got.Failed != pairs || got.Created != 1 || got.Duplicates != pairs-1 {
+			t.Errorf("%+v, %v", got, err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(refused)), "\n")
+		if len(refused) <= most || len(lines) != pairs+1 {
+			t.Fatalf("%d bytes in %d lines", len(refused), len(lines))
+		}
+		for i, line := range lines[1:] {
+			if !strings.HasPrefix(line, fmt.Sprint(2*i+3, ",")) {
+				t.Fatalf("line %d: %s", i+1, line)
+			}
+		}
+	})
+}
+
+// full runs fn while no file may grow beyond n bytes.
+func full(t *testing.T, n uint64, fn func()) {
+	t.Helper()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	fn()
 }
 
 // cancelling is a store in which somebody cancels the import once it is read, before it is begun.

@@ -53,7 +53,11 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 	if err := j.open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, j.errors.Close()) }()
+	defer func() {
+		if cerr := j.errors.Close(); cerr != nil {
+			err = errors.Join(err, refusedError(cerr))
+		}
+	}()
 	ctx, stop := context.WithCancel(ctx)
 	blocks := make(chan *block, 1)
 	var wait sync.WaitGroup
@@ -104,13 +108,13 @@ func (j *job) open(ctx context.Context) error {
 	}
 	var err error
 	if j.errors, err = os.OpenFile(j.im.ErrorsFile(j.imp.ID), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fmt.Errorf("file of refused rows: %w", err)
+		return refusedError(err)
 	}
 	if err := j.errors.Truncate(j.o.ErrorsBytes); err != nil {
-		return fmt.Errorf("file of refused rows: %w", err)
+		return refusedError(err)
 	}
 	if _, err := j.errors.Seek(0, io.SeekEnd); err != nil {
-		return fmt.Errorf("file of refused rows: %w", err)
+		return refusedError(err)
 	}
 	j.imp.State = fanfare.ImportRunning
 	return j.im.save(ctx, j.imp)
@@ -273,14 +277,18 @@ func (j *job) refuse(rows []*RowError) (int64, error) {
 			err = j.errors.Sync()
 		}
 		if err != nil {
-			return 0, fmt.Errorf("file of refused rows: %w", err)
+			return 0, refusedError(err)
 		}
 	}
 	n, err := j.errors.Seek(0, io.SeekCurrent)
 	if err != nil {
-		return 0, fmt.Errorf("file of refused rows: %w", err)
+		return 0, refusedError(err)
 	}
 	return n, nil
+}
+
+func refusedError(err error) error {
+	return fmt.Errorf("%w: file of refused rows: %w", errDisk, err)
 }
 
 func (j *job) finish(ctx context.Context) error {

@@ -73,7 +73,7 @@ type csvRows struct {
 }
 
 func newCSVRows(text io.Reader, o RowOptions) (*csvRows, error) {
-	limit := &lineLimit{r: text}
+	limit := &lineLimit{r: newQuoteGuard(text)}
 	r := csv.NewReader(limit)
 	r.ReuseRecord = true
 	r.FieldsPerRecord = -1

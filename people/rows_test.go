@@ -6,9 +6,11 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,7 +100,8 @@ func TestCSVRefuses(t *testing.T) {
 		"bare quote":        {"id,a\nu1,x\"y\n", "line 2: is no CSV"},
 		"zone":              {"id,time_zone\nu1,Mars/Base\n", "line 2: time_zone: \"Mars/Base\" is no time zone"},
 		"not UTF-8":         {"id,a\nu1,\xff\xfe\xff\n", "line 2"},
-		"quote never ended": {"id\n\"" + strings.Repeat("x\n", maxLine), "a row has more than"},
+		"quote never ended": {"id\n\"" + strings.Repeat("x\n", 1000), "line 2: is no CSV"},
+		"line never ended":  {"id\n\"" + strings.Repeat("x", maxLine+1), "a row has more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, refused := all(t, []byte(c.in), CSV, RowOptions{})
@@ -117,6 +120,46 @@ func TestBadRowsRefuseNoOthers(t *testing.T) {
 	got, refused = all(t, []byte("{\"id\":\"u1\"}\nnonsense\n\n{\"id\":7,\"x\":{}}\n{\"id\":\"u2\",\"attributes\":{\"l\":[\"a\"]},\"email\":null}\n"), NDJSON, RowOptions{})
 	if len(got) != 2 || len(refused) != 2 || *got[1].Email != "" {
 		t.Errorf("got %v, refused %q", got, refused)
+	}
+}
+
+// TestStrayQuoteCostsItsOwnRowOnly: a quote that was never closed took every row behind it into one cell.
+func TestStrayQuoteCostsItsOwnRowOnly(t *testing.T) {
+	people := func(quoted ...int) []byte {
+		var b strings.Builder
+		b.WriteString("id,name\n")
+		for i := range 200 {
+			name := "N"
+			if slices.Contains(quoted, i) {
+				name = "\"N"
+			}
+			fmt.Fprintf(&b, "u%d,%s\n", i, name)
+		}
+		return []byte(b.String())
+	}
+	for _, c := range []struct {
+		quoted  []int
+		refused []string
+	}{{[]int{100}, []string{"line 102"}}, {[]int{199}, []string{"line 201"}}, {[]int{0}, []string{"line 2"}},
+		{[]int{10, 10 + mostLines}, []string{"line 12", "line " + strconv.Itoa(12+mostLines)}}, {[]int{3, 100, 180}, []string{"line 5", "line 102", "line 182"}}} {
+		got, refused := all(t, people(c.quoted...), CSV, RowOptions{})
+		if len(got) != 200-len(c.quoted) || len(refused) != len(c.refused) {
+			t.Fatalf("quotes at %v: %d rows, refused %q", c.quoted, len(got), refused)
+		}
+		for i, want := range c.refused {
+			if !strings.HasPrefix(refused[i], want+":") {
+				t.Errorf("quotes at %v: refused %q, want %s", c.quoted, refused[i], want)
+			}
+		}
+	}
+	letter := strings.Repeat("line\n", mostLines-1) // a cell may hold line ends
+	got, refused := all(t, []byte("id,name\nu1,\""+letter+"\"\nu2,x\n"), CSV, RowOptions{})
+	if len(refused) > 0 || len(got) != 2 || got[0].Attributes["name"] != letter {
+		t.Errorf("a letter: %v, refused %q", got, refused)
+	}
+	got, refused = all(t, []byte("id,name\r\nu1,\"a \"\"b\"\"\r\nc\"\r\nu2,5\" pipe\r\nu3,y"), CSV, RowOptions{})
+	if len(refused) != 1 || !strings.HasPrefix(refused[0], "line 4:") || len(got) != 2 || got[0].Attributes["name"] != "a \"b\"\nc" || got[1].ExternalID != "u3" {
+		t.Errorf("CRLF: %v, refused %q", got, refused)
 	}
 }
 
@@ -169,7 +212,7 @@ func FuzzCSV(f *testing.F) {
 			return // gzip: the oracle reads plain text only
 		}
 		rows, err := NewRows(strings.NewReader(s), CSV, UTF8, RowOptions{})
-		oracle := csv.NewReader(strings.NewReader(strings.TrimPrefix(s, "\uFEFF")))
+		oracle := csv.NewReader(newQuoteGuard(strings.NewReader(strings.TrimPrefix(s, "\uFEFF"))))
 		oracle.FieldsPerRecord = -1
 		header, herr := oracle.Read()
 		if err != nil {
