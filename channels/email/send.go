@@ -36,7 +36,10 @@ func (c *connection) open(ctx context.Context) error {
 	return nil
 }
 
-var errNotRendered = errors.New("an item without its bytes; render it first")
+var (
+	errNotRendered = errors.New("an item without its bytes; render it first")
+	errLeftOut     = errors.New("an item for an address that the connection's only_to leaves out; render it anew by the provider as it is now")
+)
 
 // Send implements fanfare.Connection.
 func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may func(int) bool, answer func(int, fanfare.SendAnswer)) error {
@@ -46,7 +49,7 @@ func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may fun
 		}
 		return err
 	}
-	c.take(items, answer)
+	all := c.take(items, answer)
 	var account *fanfare.SendError
 	err := c.conn.Send(ctx, c.msgs, func(i int) bool { return may(c.at[i]) }, func(i int, a esmtp.Answer) {
 		told := judge(a)
@@ -63,6 +66,8 @@ func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may fun
 		return sendError(err)
 	case account != nil:
 		return account
+	case !all:
+		return &fanfare.SendError{Step: string(esmtp.StepRender), Err: errLeftOut}
 	}
 	return nil
 }
@@ -85,18 +90,22 @@ func (c *connection) ready(ctx context.Context, items []fanfare.Outgoing) error 
 	return c.open(ctx)
 }
 
-// take fills msgs. only_to was asked already when the item was rendered; it is asked again because this is the provider that sends.
-func (c *connection) take(items []fanfare.Outgoing, answer func(int, fanfare.SendAnswer)) {
+// take fills msgs. only_to was asked already when the item was rendered; it is asked again because this is the provider that sends. Where
+// the two differ one of them is from before a change: whoever is left out is decided about anew, and take says false.
+func (c *connection) take(items []fanfare.Outgoing, answer func(int, fanfare.SendAnswer)) bool {
 	c.msgs, c.at = c.msgs[:0], c.at[:0]
+	all := true
 	for i := range items {
 		it := &items[i]
 		if !c.onlyTo.allow(it.Address) {
-			answer(i, fanfare.SendAnswer{Kind: fanfare.SendPermanent, Code: "5.7.1", Text: "the provider's only_to leaves this address out"})
+			answer(i, fanfare.SendAnswer{Kind: fanfare.NotBegun})
+			all = false
 			continue
 		}
 		c.msgs = append(c.msgs, esmtp.Message{From: c.sender(it.Rendered), To: it.Address, Body: it.Rendered})
 		c.at = append(c.at, i)
 	}
+	return all
 }
 
 // sender gives the address in the From header of what Content.Render made: that header comes first, and its address last in it.
