@@ -65,7 +65,7 @@ type Node struct {
 	mu      sync.Mutex // guards what follows
 	inbox   []Event
 	lanes   map[string]*laneShell
-	conns   map[ConnID]fanfare.Connection
+	conns   map[ConnID]wire
 	batches map[ClaimID]*batch
 	tasks   map[string]fanfare.Subscription // by lane; each used by one Receive at a time
 	shards  []shardQueue
@@ -92,6 +92,12 @@ type laneShell struct {
 	handovers sync.Pool // *handover
 }
 
+// wire is a connection with the lane as it was dialled for: what goes over it is made by those settings too.
+type wire struct {
+	fanfare.Connection
+	lane *laneShell
+}
+
 // batch is what was loaded for a claim: recipients by rank, nil where nobody needs them.
 type batch struct{ people []*fanfare.Recipient }
 
@@ -116,7 +122,7 @@ func New(c Config) *Node {
 		c.Nudge = func() {}
 	}
 	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner, ShardOf: c.Store.ShardOf}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		lanes: make(map[string]*laneShell), conns: make(map[ConnID]fanfare.Connection), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
+		lanes: make(map[string]*laneShell), conns: make(map[ConnID]wire), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
 		shards: make([]shardQueue, c.Store.Shards())}
 	return n
 }
@@ -251,10 +257,10 @@ func (n *Node) carry(e Effect) {
 		n.wg.Go(func() { n.dial(e) })
 	case Close:
 		n.mu.Lock()
-		c := n.conns[e.Conn]
+		c, open := n.conns[e.Conn]
 		delete(n.conns, e.Conn)
 		n.mu.Unlock()
-		if c != nil {
+		if open {
 			n.wg.Go(func() { _ = c.Close() })
 		}
 	case Reserve:
@@ -404,7 +410,7 @@ func (n *Node) dial(e Dial) {
 		n.Logger.Debug("no connection", "lane", e.Lane, "error", err)
 	} else {
 		n.mu.Lock()
-		n.conns[e.Conn] = c
+		n.conns[e.Conn] = wire{c, l}
 		n.mu.Unlock()
 	}
 	n.post(Dialed{Conn: e.Conn, Err: err})
@@ -532,7 +538,7 @@ func (n *Node) tell(ctx context.Context) {
 func (n *Node) closeAll() {
 	n.mu.Lock()
 	conns, tasks := n.conns, n.tasks
-	n.conns, n.tasks = make(map[ConnID]fanfare.Connection), make(map[string]fanfare.Subscription)
+	n.conns, n.tasks = make(map[ConnID]wire), make(map[string]fanfare.Subscription)
 	n.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, c := range conns {

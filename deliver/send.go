@@ -15,8 +15,14 @@ import (
 func (n *Node) send(id ConnID, ch *Chunk) {
 	n.Counters.Chunks.Add(1)
 	n.mu.Lock()
-	conn, lane, people := n.conns[id], n.lanes[ch.Lane], n.batches[ch.Claim]
+	conn, open := n.conns[id]
+	people := n.batches[ch.Claim]
 	n.mu.Unlock()
+	if !open { // the node has ended meanwhile
+		n.post(Sent{Conn: id, Answers: make([]Said, len(ch.Items)), Err: fanfare.ErrClosed})
+		return
+	}
+	lane := conn.lane
 	s, _ := lane.handovers.Get().(*handover)
 	s.begin(n, lane, ch)
 	err := s.make(people)
@@ -28,6 +34,9 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 		delete(n.conns, id)
 		n.mu.Unlock()
 		_ = conn.Close()
+	}
+	if e, ok := errors.AsType[*fanfare.SendError](err); ok && e.Step == "render" { // not as this connection's provider wants it
+		lane.content.forget()
 	}
 	sent := Sent{Conn: id, Err: err}
 	if s.count() < len(s.said) {
@@ -207,6 +216,13 @@ type content struct {
 
 // mostContents are kept at most; beyond that all are made anew.
 const mostContents = 256
+
+// forget has all contents made anew.
+func (c *contents) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.made = nil
+}
 
 // get gives a chunk's content; nil if the message has another revision by now.
 func (c *contents) get(ctx context.Context, store fanfare.Control, channel fanfare.Channel, ch *Chunk) (*content, error) {
