@@ -180,7 +180,11 @@ func (c *Core) begin(cl *claim, members []fanfare.Seq) {
 
 func (c *Core) loaded(e Loaded) {
 	cl := c.byID[e.Claim]
-	if cl == nil || cl.dropped || cl.hold != "" {
+	if cl == nil {
+		c.do(Forget{Claim: e.Claim}) // it was kept after the claim was forgotten
+		return
+	}
+	if cl.dropped || cl.hold != "" {
 		return
 	}
 	switch {

@@ -456,6 +456,24 @@ func TestFullDiskIsTriedAFewTimesASecond(t *testing.T) {
 	}
 }
 
+// TestProfilesThatComeAfterTheirClaimIsOverAreForgotten: they were kept for as long as the node ran.
+func TestProfilesThatComeAfterTheirClaimIsOverAreForgotten(t *testing.T) {
+	h := newHand(t, 8, smtp("a"))
+	m := h.message("m", "a", 4, nil)
+	h.slow = 5 * time.Second
+	h.task("a", m, 0, 1)
+	h.advance(time.Second)
+	h.event("m", fanfare.EventPause)
+	h.advance(time.Second)
+	if h.row(m, 0).Owner != (fanfare.Owner{}) || len(h.loaded) > 0 {
+		t.Fatal("the claim is kept")
+	}
+	h.advance(10 * time.Second)
+	if h.loads != 1 || len(h.loaded) > 0 {
+		t.Fatalf("%d loads; kept are %v", h.loads, h.loaded)
+	}
+}
+
 func TestDamagedAudienceHoldsItsBatches(t *testing.T) {
 	h := newHand(t, 4, smtp("a"))
 	m := h.message("m", "a", 4, nil)

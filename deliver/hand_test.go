@@ -26,6 +26,7 @@ type hand struct {
 	full    bool                      // what is broken is the disk: readings succeed
 	deaf    error                     // of the control tables
 	unread  error                     // of members
+	slow    time.Duration             // they take so long
 
 	events   []Event
 	dials    []Dial
@@ -33,6 +34,7 @@ type hand struct {
 	closed   int
 	refusals []Refuse
 	loads    int
+	loaded   map[ClaimID]bool // what is kept for claims
 	peeks    int
 	wanted   map[string]int // tasks that a lane waits for
 }
@@ -71,7 +73,7 @@ func smtp(name string) fanfare.Provider {
 
 func newHand(t *testing.T, people int, lanes ...fanfare.Provider) *hand {
 	t.Helper()
-	h := &hand{T: t, wanted: make(map[string]int)}
+	h := &hand{T: t, wanted: make(map[string]int), loaded: make(map[ClaimID]bool)}
 	h.store = memory.Open(memory.Config{Slots: 1, Now: h.clock})
 	h.ok(h.store.Number(t.Context(), 0, people))
 	h.core = NewCore(CoreConfig{Owner: fanfare.Owner{Node: "hand", Incarnation: 1}})
@@ -211,7 +213,8 @@ func (h *hand) carry(e Effect) {
 		})
 	case Load:
 		h.loads++
-		h.after(e.Delay, func() {
+		h.after(e.Delay+h.slow, func() {
+			h.loaded[e.Claim] = true
 			members, err := h.store.Members(ctx, e.Row.Message, e.Row.Slot, e.Row.First, e.Row.N)
 			if h.unread != nil {
 				err = h.unread
@@ -251,7 +254,9 @@ func (h *hand) carry(e Effect) {
 		h.refusals = append(h.refusals, e)
 	case Close:
 		h.closed++
-	case Forget, Freed:
+	case Forget:
+		delete(h.loaded, e.Claim)
+	case Freed:
 	}
 }
 

@@ -421,6 +421,11 @@ func (w *world) judgeCore(n *node, effects []Effect) {
 		}
 	}
 	w.judgePlaces(n)
+	for id := range n.loaded {
+		if n.core.byID[id] == nil && !slices.ContainsFunc(n.inbox, func(e Event) bool { l, ok := e.(Loaded); return ok && l.Claim == id }) {
+			w.violated("forgotten", "%v keeps what was loaded for claim %d, which is over", n.owner(), id)
+		}
+	}
 	if next := n.core.Next(); next <= n.core.now {
 		w.violated("spin", "%v wants to be stepped at once, for ever", n.owner())
 	}

@@ -32,6 +32,7 @@ type node struct {
 	held      []*delivery
 	places    map[string]string // where lanes led to at the last step
 	links     map[ConnID]link
+	loaded    map[ClaimID]bool // what is kept for claims
 }
 
 // link is a connection as the simulator sees it.
@@ -55,7 +56,7 @@ func (w *world) startNode(o fanfare.Owner) {
 		w.must(w.store.VoidClaims(w.ctx, l.Num, o))
 	}
 	n := &node{world: w, core: NewCore(CoreConfig{Owner: o, ShardOf: w.store.ShardOf, Rules: w.rules}), began: w.now, zero: Instant(w.between(0, time.Hour)),
-		places: make(map[string]string), links: make(map[ConnID]link),
+		places: make(map[string]string), links: make(map[ConnID]link), loaded: make(map[ClaimID]bool),
 		drift: 1 + 0.01*(2*w.Float64()-1), pending: make(map[int][]Append), trouble: make(map[fanfare.BatchRef]bool), wakes: -1}
 	w.nodes = append(w.nodes, n)
 	w.note("%v starts", o)
@@ -129,6 +130,8 @@ func (n *node) step() {
 		case Append:
 			writes = append(writes, e)
 			continue
+		case Forget:
+			delete(n.loaded, e.Claim)
 		case Ack:
 			d := e.Delivery.(*delivery)
 			d.why = n.mayAck(n, d)
@@ -250,6 +253,7 @@ func (n *node) load(e Load) {
 		n.event(Loaded{Claim: e.Claim, Err: errStore})
 		return
 	}
+	n.loaded[e.Claim] = true
 	members, err := n.store.Members(n.ctx, e.Row.Message, e.Row.Slot, e.Row.First, e.Row.N)
 	n.event(Loaded{Claim: e.Claim, Members: members, Err: err})
 }
