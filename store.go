@@ -387,7 +387,7 @@ type Upkeep interface {
 type Identity struct {
 	Stored  string // as noted when it was made or adopted
 	Found   string // as it is now
-	Head    int64  // rises with each journal commit
+	Head    int64  // rises with each commit that changes what is kept, nodes, leases and rates apart
 	AliveAt time.Time
 }
 

@@ -11,10 +11,17 @@ import (
 // tx changes the control tables and knows how to take it back.
 type tx struct {
 	view
-	undo []func()
+	undo  []func()
+	wrote bool // what the head counts
 }
 
 func put[K comparable, V any](t *tx, m map[K]V, k K, v V) {
+	t.wrote = true
+	pass(t, m, k, v)
+}
+
+// pass is put of what comes and goes: the head does not count it.
+func pass[K comparable, V any](t *tx, m map[K]V, k K, v V) {
 	was, had := m[k]
 	t.undo = append(t.undo, func() {
 		if had {
@@ -31,12 +38,14 @@ func remove[K comparable, V any](t *tx, m map[K]V, k K, what string) error {
 	if !had {
 		return missing(what, k)
 	}
+	t.wrote = true
 	t.undo = append(t.undo, func() { m[k] = was })
 	delete(m, k)
 	return nil
 }
 
 func assign[V any](t *tx, to *V, v V) {
+	t.wrote = true
 	was := *to
 	t.undo = append(t.undo, func() { *to = was })
 	*to = v
@@ -127,7 +136,7 @@ func (t *tx) PutImport(i fanfare.Import) error {
 func (t *tx) PutNode(n fanfare.Node) error {
 	n = cloneNode(n)
 	n.SeenAt = t.now
-	put(t, t.c.nodes, n.Name, n)
+	pass(t, t.c.nodes, n.Name, n)
 	return nil
 }
 
@@ -146,7 +155,7 @@ func (t *tx) TakeLease(name, holder string, ttl time.Duration) (bool, error) {
 	if l, ok := t.c.leases[name]; ok && l.holder != holder && t.now.Before(l.until) {
 		return false, nil
 	}
-	put(t, t.c.leases, name, lease{holder, t.now.Add(ttl)})
+	pass(t, t.c.leases, name, lease{holder, t.now.Add(ttl)})
 	return true, nil
 }
 
@@ -158,6 +167,6 @@ func (t *tx) ReservePermits(name string, perSecond float64, want int) (window in
 	}
 	granted = max(0, min(want, fanfare.Permits(window, perSecond)-r.used))
 	r.used += granted
-	put(t, t.c.rates, name, r)
+	pass(t, t.c.rates, name, r)
 	return window, granted, nil
 }

@@ -85,6 +85,9 @@ func (s *Store) Update(ctx context.Context, fn func(fanfare.ControlTx) error) er
 		return err
 	}
 	kept = true
+	if t.wrote {
+		s.heads[0]++
+	}
 	return nil
 }
 

@@ -54,6 +54,7 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 		})
 	}
 	w.latch.Frozen = true
+	s.wrote(n)
 	return true, nil
 }
 
@@ -65,12 +66,14 @@ func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	}
 	defer s.mu.Unlock()
 	w := sl.messages[m]
-	if w == nil {
+	made := w == nil
+	if made {
 		w = &work{exceptions: make(map[fanfare.Seq]fanfare.Exception)}
 		sl.messages[m] = w
 	}
-	if l := &w.latch; g > l.Generation || g == l.Generation && p > l.Phase {
+	if l := &w.latch; g > l.Generation || g == l.Generation && p > l.Phase || made {
 		l.Generation, l.Phase = g, p
+		s.wrote(n)
 	}
 	return nil
 }
@@ -97,6 +100,9 @@ func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 		return err
 	}
 	defer s.mu.Unlock()
-	delete(sl.messages, m)
+	if _, there := sl.messages[m]; there {
+		delete(sl.messages, m)
+		s.wrote(n)
+	}
 	return nil
 }

@@ -243,10 +243,14 @@ func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.
 		if w == nil {
 			continue
 		}
+		some := false
 		for i := range w.batches {
 			if next, voided := w.batches[i].Void(o); voided {
-				w.batches[i] = next
+				w.batches[i], some = next, true
 			}
+		}
+		if some {
+			s.wrote(fanfare.Slot(n)) //nolint:gosec // slots fit
 		}
 	}
 	return nil

@@ -33,8 +33,10 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 	}
 	sets := editing{slot: sl}
 	done := make([]fanfare.Upserted, 0, len(changes))
+	wrote := opt.Mark != nil
 	for i := range changes {
-		u := sl.upsert(n, &changes[i], &sets, s.clock())
+		u, changed := sl.upsert(n, &changes[i], &sets, s.clock())
+		wrote = wrote || changed
 		if u.Outcome != fanfare.UpsertRefused {
 			for _, name := range opt.Add {
 				sets.add(name, u.Seq)
@@ -42,19 +44,22 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 		}
 		done = append(done, u)
 	}
-	sets.keep()
+	if sets.keep() || wrote {
+		s.wrote(n)
+	}
 	if opt.Mark != nil {
 		sl.marks[*opt.Mark] = slices.Clone(done)
 	}
 	return done, nil
 }
 
-func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing, now time.Time) fanfare.Upserted {
+// upsert answers what became of the change, and whether the row is another one now.
+func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing, now time.Time) (u fanfare.Upserted, wrote bool) {
 	seq, there := sl.ids[c.ExternalID]
 	var old *fanfare.Recipient
 	if there {
 		if c.Kind == fanfare.ChangeInsert {
-			return fanfare.Upserted{Person: fanfare.Person{Slot: n, Seq: seq}, Outcome: fanfare.UpsertRefused}
+			return fanfare.Upserted{Person: fanfare.Person{Slot: n, Seq: seq}, Outcome: fanfare.UpsertRefused}, false
 		}
 		old = &sl.people[seq].Recipient
 	}
@@ -95,8 +100,12 @@ func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing
 		sets.put(fanfare.AddressSet(fanfare.ChannelEmail), seq, row.usable)
 		sets.put(fanfare.InvalidSet(fanfare.ChannelEmail), seq, state == fanfare.AddressInvalid)
 	}
+	if there {
+		was := sl.people[seq]
+		wrote = row.mailbox != was.mailbox || row.usable != was.usable
+	}
 	sl.people[seq] = row
-	return fanfare.Upserted{Person: next.Person, Outcome: outcome}
+	return fanfare.Upserted{Person: next.Person, Outcome: outcome}, wrote || outcome != fanfare.UpsertUnchanged
 }
 
 // editing changes copies of sets, to be kept together: a set that was lent is never changed.
@@ -125,10 +134,13 @@ func (e *editing) put(name fanfare.SetName, seq fanfare.Seq, member bool) {
 func (e *editing) add(name fanfare.SetName, seq fanfare.Seq)    { e.put(name, seq, true) }
 func (e *editing) remove(name fanfare.SetName, seq fanfare.Seq) { e.put(name, seq, false) }
 
-func (e *editing) keep() {
+// keep tells whether a set is another one now.
+func (e *editing) keep() (changed bool) {
 	for name, members := range e.sets {
+		changed = changed || !members.Equal(e.slot.set(name))
 		e.slot.putSet(name, members)
 	}
+	return changed
 }
 
 // set gives a set that is not to be changed.
@@ -270,6 +282,7 @@ func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetN
 	added, removed = set.AndNotLen(next, was), set.AndNotLen(was, next)
 	if added+removed > 0 {
 		sl.putSet(name, next)
+		s.wrote(n)
 	}
 	return added, removed, nil
 }
@@ -281,7 +294,10 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 	}
 	defer s.mu.Unlock()
 	for i := range s.slots {
-		if _, there := s.slots[i].sets[name]; there {
+		if members, there := s.slots[i].sets[name]; there {
+			if !members.Empty() {
+				s.wrote(fanfare.Slot(i)) //nolint:gosec // slots fit
+			}
 			s.slots[i].putSet(name, set.New())
 			delete(s.slots[i].sets, name)
 		}
@@ -306,5 +322,6 @@ func (s *Store) Number(ctx context.Context, n fanfare.Slot, count int, in ...fan
 		members.AddRange(first, uint64(sl.nextSeq))
 		sl.putSet(name, members)
 	}
+	s.wrote(n)
 	return nil
 }

@@ -119,6 +119,9 @@ func (s *Store) enterWork(ctx context.Context, m fanfare.MessageNum, n fanfare.S
 	return sl.messages[m], nil
 }
 
+// wrote raises the head of a slot's shard.
+func (s *Store) wrote(n fanfare.Slot) { s.heads[s.ShardOf(n)]++ }
+
 func (s *Store) clock() time.Time { return s.now().UTC().Round(0) }
 
 // Features implements fanfare.Upkeep.

@@ -50,7 +50,6 @@ type group struct {
 	latches map[audienceKey]fanfare.Latch
 	rows    map[fanfare.BatchRef]*fanfare.Batch // those that claims ask for, as the transaction sees them
 	sets    map[slotSet]loaded
-	wrote   bool
 }
 
 type slotSet struct {
@@ -73,16 +72,9 @@ func (t *tx) journal(calls []*journalCall) error {
 			return refused
 		}
 		clear(g.rows)
-		g.wrote = false
-		if err := g.alone(calls); err != nil {
-			return err
-		}
+		return g.alone(calls)
 	}
-	if !g.wrote {
-		return nil
-	}
-	_, err := t.exec("shard.head")
-	return err
+	return nil
 }
 
 // refusal says whether err is about one entry (its values, its row), not about the database as a whole.
@@ -205,9 +197,8 @@ func (g *group) row(r fanfare.BatchRef) (*fanfare.Batch, error) {
 	return &b, nil
 }
 
-// wrote1 notes what became of a row.
-func (g *group) wrote1(b *fanfare.Batch) {
-	g.wrote = true
+// saved notes what became of a row.
+func (g *group) saved(b *fanfare.Batch) {
 	if g.rows[b.BatchRef] != nil {
 		g.rows[b.BatchRef] = b
 	}
@@ -265,7 +256,7 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 			return fanfare.EntryAnswer{}, err
 		}
 	}
-	g.wrote1(&next)
+	g.saved(&next)
 	return a, nil
 }
 
@@ -332,7 +323,7 @@ func (g *group) tryRecord(r *fanfare.Record, l fanfare.Latch, b *fanfare.Batch) 
 	if err := g.except(r.BatchRef, found); err != nil {
 		return a, false, err
 	}
-	g.wrote1(&next)
+	g.saved(&next)
 	return fanfare.EntryAnswer{Answer: answer, Row: next.Clone()}, true, nil
 }
 
@@ -348,7 +339,6 @@ func (g *group) hold(r fanfare.BatchRef, why error) (fanfare.EntryAnswer, error)
 		if _, err := g.exec("batches.hold", fanfare.CleanText(why.Error()), int64(r.Message), int64(r.Slot), int64(r.Batch)); err != nil {
 			return a, err
 		}
-		g.wrote = true
 		return a, nil
 	}
 	next := b.Hold(why.Error())
@@ -356,7 +346,7 @@ func (g *group) hold(r fanfare.BatchRef, why error) (fanfare.EntryAnswer, error)
 		return a, unchanged(&next, err)
 	}
 	a.Row = next.Clone()
-	g.wrote1(&next)
+	g.saved(&next)
 	return a, nil
 }
 

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"sync"
 	"time"
@@ -126,7 +127,7 @@ func (w *writer) commit(units []*unit) {
 		lost = t.all(units)
 	}
 	if lost == nil {
-		lost = w.c.plain("COMMIT")
+		lost = t.commit()
 	}
 	if lost == nil {
 		t.publish()
@@ -156,7 +157,7 @@ func (w *writer) commitBulk(units []*unit) bool {
 		}
 	}
 	if err == nil {
-		err = w.c.plain("COMMIT")
+		err = t.commit()
 	}
 	if err != nil {
 		_ = w.c.plain("ROLLBACK") // as above
@@ -181,7 +182,7 @@ func (w *writer) commitLong(u *unit) {
 			u.err = u.run(t)
 		}
 		if u.err == nil {
-			u.err = w.c.plain("COMMIT")
+			u.err = t.commit()
 		}
 		if again = errors.Is(u.err, errKnown); u.err == nil {
 			t.publish()
@@ -240,6 +241,43 @@ type tx struct {
 	bases   map[fanfare.Slot]int64 // slots.changed as it was before the transaction, of the slots touched so far
 	changes []setChange            // in order; a unit that is rolled back takes its own away
 	after   []func()               // run once committed
+	wrote   bool                   // rows that the head counts
+}
+
+// commit raises the head, once for all that was written, and commits: a database that was rolled back shows by its head.
+func (t *tx) commit() error {
+	if t.wrote {
+		if _, err := t.conn.exec("shard.head"); err != nil {
+			return err
+		}
+	}
+	return t.plain("COMMIT")
+}
+
+// exec is conn.exec that notes what the head counts: nodes, leases and rates come and go without a trace.
+func (t *tx) exec(name string, values ...driver.Value) (int64, error) {
+	n, err := t.conn.exec(name, values...)
+	switch name {
+	case "nodes.put", "leases.put", "rates.put", "shard.alive", "shard.adopt":
+	default:
+		t.wrote = t.wrote || n > 0
+	}
+	return n, err
+}
+
+func (t *tx) insert(name string, values ...driver.Value) (int64, error) {
+	t.wrote = true
+	return t.conn.insert(name, values...)
+}
+
+func (t *tx) exact(name string, n int, args []driver.NamedValue) error {
+	t.wrote = t.wrote || n > 0
+	return t.conn.exact(name, n, args)
+}
+
+func (t *tx) execRows(name string, width int, values []driver.Value) error {
+	t.wrote = t.wrote || len(values) > 0
+	return t.conn.execRows(name, width, values)
 }
 
 // all carries out the units; an error means that the whole transaction is lost.
@@ -272,13 +310,13 @@ func (t *tx) apart(fn func() error) (err, lost error) {
 	if err := t.plain("SAVEPOINT apart"); err != nil {
 		return err, err
 	}
-	changes, after := len(t.changes), len(t.after)
+	changes, after, wrote := len(t.changes), len(t.after), t.wrote
 	if err = fn(); err == nil {
 		if err = t.plain("RELEASE apart"); err == nil {
 			return nil, nil
 		}
 	}
-	t.changes, t.after = t.changes[:changes], t.after[:after]
+	t.changes, t.after, t.wrote = t.changes[:changes], t.after[:after], wrote
 	if e := errors.Join(t.plain("ROLLBACK TO apart"), t.plain("RELEASE apart")); e != nil {
 		return err, err
 	}

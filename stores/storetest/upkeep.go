@@ -17,6 +17,7 @@ func upkeepScenarios() []scenario {
 		{"features", features},
 		{"identity", identity},
 		{"the head rises with the journal", headRises},
+		{"the head rises with whatever is kept", headRisesWithAll},
 		{"alive", alive},
 		{"nothing is damaged", healthy},
 		{"closed", closed},
@@ -75,6 +76,107 @@ func headRises(x *fixture) {
 	rises(false, "a claim that was not applied")
 	x.answers(h.record(func(r *fanfare.Record) { r.Step-- }), fanfare.Stale, "late")
 	rises(false, "a stale record")
+}
+
+// headRisesWithAll: a cancel or an opt-out that a rolled back database forgot shows by the head, though nothing was journaled since.
+func headRisesWithAll(x *fixture) {
+	const s = 1
+	id := ids(s, 2)
+	mail := func(m string) fanfare.RecipientChange {
+		return fanfare.RecipientChange{ExternalID: id[0], Email: text(m), EmailState: fanfare.AddressUsable, Mailbox: 7}
+	}
+	m := fanfare.Message{ID: "m", State: fanfare.State{Phase: fanfare.PhaseDraft, Generation: 1}}
+	update := func(fn func(tx fanfare.ControlTx) error) func() { return func() { x.t.Helper(); x.update(fn) } }
+	upsert := func(o fanfare.UpsertOptions, c ...fanfare.RecipientChange) func() {
+		return func() { x.upsert(s, o, c...) }
+	}
+	spread := func(p fanfare.SlotPhase, g fanfare.Generation) func() {
+		return func() { x.ok(x.Spread(x.ctx, s, m.Num, p, g)) }
+	}
+	out := fanfare.SuppressionSet(fanfare.ChannelEmail, "news", fanfare.ReasonUnsubscribed)
+	marked := fanfare.UpsertOptions{Mark: &fanfare.Mark{Work: "w"}}
+	var frozen bool
+	freeze := func() {
+		var err error
+		frozen, err = x.Freeze(x.ctx, s, m.Num, 1, 1, everybody)
+		x.ok(err)
+	}
+	take := func() { x.take(ref(m.Num, s, 0)) }
+	void := func() {
+		x.ok(x.VoidClaims(x.ctx, m.Num, fanfare.Owner{Node: alice.Node, Incarnation: alice.Incarnation + 1}))
+	}
+	for _, c := range []struct {
+		what  string
+		do    func()
+		rises bool
+	}{
+		{"an upsert", upsert(fanfare.UpsertOptions{}, mail("a@b")), true},
+		{"an upsert of the same", upsert(fanfare.UpsertOptions{}, mail("a@b")), false},
+		{"an upsert of another address", upsert(fanfare.UpsertOptions{}, mail("a@c")), true},
+		{"an upsert that was refused", upsert(fanfare.UpsertOptions{}, fanfare.RecipientChange{ExternalID: id[0], Kind: fanfare.ChangeInsert}), false},
+		{"an upsert into a list", upsert(fanfare.UpsertOptions{Add: []fanfare.SetName{fanfare.ListSet(1)}}, mail("a@c")), true},
+		{"the same again", upsert(fanfare.UpsertOptions{Add: []fanfare.SetName{fanfare.ListSet(1)}}, mail("a@c")), false},
+		{"a marked upsert", upsert(marked, mail("a@c")), true},
+		{"the same mark", upsert(marked, mail("a@d")), false},
+		{"numbering", func() { x.ok(x.Number(x.ctx, s, 3)) }, true},
+		{"an opt-out", func() { x.change(s, out, set.Of(1), nil) }, true},
+		{"the same opt-out", func() { x.change(s, out, set.Of(1), nil) }, false},
+		{"an opt-out taken back", func() { x.change(s, out, nil, set.Of(1)) }, true},
+		{"dropping a set", func() { x.ok(x.DropSet(x.ctx, fanfare.ListSet(1))) }, true},
+		{"dropping it again", func() { x.ok(x.DropSet(x.ctx, fanfare.ListSet(1))) }, false},
+		{"dropping an empty set", func() { x.ok(x.DropSet(x.ctx, out)) }, false},
+		{"a message", update(func(tx fanfare.ControlTx) error { return tx.InsertMessage(&m) }), true},
+		{"a cancel", update(func(tx fanfare.ControlTx) error {
+			m.Phase = fanfare.PhaseCancelled
+			return tx.SaveMessage(&m, fanfare.PhaseDraft, 1)
+		}), true},
+		{"an update that is refused", func() {
+			x.is(x.Update(x.ctx, func(tx fanfare.ControlTx) error { x.ok(tx.PutSetting("s", nil)); return fanfare.ErrState }), fanfare.ErrState, "update")
+		}, false},
+		{"an update of nothing", update(func(fanfare.ControlTx) error { return nil }), false},
+		{"a list", update(func(tx fanfare.ControlTx) error { return tx.InsertList(&fanfare.List{Name: "l"}) }), true},
+		{"a list deleted", update(func(tx fanfare.ControlTx) error { return tx.DeleteList("l") }), true},
+		{"a provider", update(func(tx fanfare.ControlTx) error { return tx.PutProvider(fanfare.Provider{Name: "p"}) }), true},
+		{"a provider deleted", update(func(tx fanfare.ControlTx) error { return tx.DeleteProvider("p") }), true},
+		{"a key", update(func(tx fanfare.ControlTx) error { return tx.InsertKey(fanfare.Key{ID: "k"}) }), true},
+		{"a key deleted", update(func(tx fanfare.ControlTx) error { return tx.DeleteKey("k") }), true},
+		{"an answer", update(func(tx fanfare.ControlTx) error { return tx.StoreAnswer(fanfare.StoredAnswer{Key: "a"}) }), true},
+		{"an import", update(func(tx fanfare.ControlTx) error { return tx.PutImport(fanfare.Import{ID: "i"}) }), true},
+		{"audit", update(func(tx fanfare.ControlTx) error { return tx.AddAudit(fanfare.AuditEntry{Actor: "a"}) }), true},
+		{"a setting", update(func(tx fanfare.ControlTx) error { return tx.PutSetting("s", nil) }), true},
+		{"a node, a lease, permits", update(func(tx fanfare.ControlTx) error {
+			x.ok(tx.PutNode(fanfare.Node{Name: "n"}))
+			_, err := tx.TakeLease("l", "n", time.Second)
+			x.ok(err)
+			_, _, err = tx.ReservePermits("r", 10, 1)
+			return err
+		}), false},
+		{"a node and a setting", update(func(tx fanfare.ControlTx) error {
+			x.ok(tx.PutNode(fanfare.Node{Name: "n"}))
+			return tx.PutSetting("s", nil)
+		}), true},
+		{"that it is served", func() { x.ok(x.Alive(x.ctx)) }, false},
+		{"spreading", spread(fanfare.SlotPreparing, 1), true},
+		{"spreading the same", spread(fanfare.SlotPreparing, 1), false},
+		{"freezing", freeze, true},
+		{"freezing what is frozen", freeze, false},
+		{"spreading more", spread(fanfare.SlotSending, 1), true},
+		{"a claim", take, true},
+		{"voiding it", void, true},
+		{"voiding nothing", void, false},
+		{"forgetting", func() { x.ok(x.Forget(x.ctx, s, m.Num)) }, true},
+		{"forgetting nothing", func() { x.ok(x.Forget(x.ctx, s, m.Num)) }, false},
+		{"a message deleted", update(func(tx fanfare.ControlTx) error { return tx.DeleteMessage("m") }), true},
+	} {
+		was := x.head()
+		c.do()
+		if now := x.head(); now < was || now > was != c.rises {
+			x.t.Errorf("%s: the head was %d, is %d", c.what, was, now)
+		}
+	}
+	if frozen {
+		x.t.Error("frozen twice")
+	}
 }
 
 func alive(x *fixture) {
@@ -209,6 +311,7 @@ func whole(x *fixture) (read func(x *fixture) []any) {
 		r.Intent = h.intent(2)
 	}), fanfare.Applied, "results")
 	x.ok(x.Alive(x.ctx))
+	head := x.head()
 	return func(x *fixture) (all []any) {
 		x.t.Helper()
 		put := func(v any, err error) {
@@ -254,7 +357,10 @@ func whole(x *fixture) (read func(x *fixture) []any) {
 		put(members, err)
 		put(planned, nil)
 		id := x.identity()
-		put([]any{id.Head, id.AliveAt}, nil)
+		put(id.AliveAt, nil)
+		if id.Head < head { // others may write meanwhile
+			x.t.Errorf("the head was %d, is %d", head, id.Head)
+		}
 		return all
 	}
 }

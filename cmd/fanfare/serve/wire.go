@@ -41,6 +41,10 @@ type node struct {
 // wire makes the parts and hands them to each other. When it returns, nothing of the past can send any more: the claims of this node's
 // former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
 func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
+	guard := &plan.Guard{Store: store, Position: position{folder}, Logger: c.Log}
+	if _, err := guard.Check(ctx); err != nil { // first: what is written before would raise the head of a database that was rolled back
+		return nil, err
+	}
 	key, err := installationKey(ctx, store)
 	if err != nil {
 		return nil, err
@@ -60,11 +64,7 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if err := voidClaims(ctx, store, owner); err != nil {
 		return nil, err
 	}
-	n := &node{Config: c, store: store, queue: memory.New()}
-	n.guard = &plan.Guard{Store: store, Position: position{folder}, Logger: c.Log}
-	if _, err := n.guard.Check(ctx); err != nil {
-		return nil, err
-	}
+	n := &node{Config: c, store: store, queue: memory.New(), guard: guard}
 	cat := newCatalog(context.WithoutCancel(ctx), book, c.Log)
 	links := api.NewLinks(c.links, key)
 	n.parts(c, folder, owner, key, cat, links)
