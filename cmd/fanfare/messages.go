@@ -482,7 +482,7 @@ func indent(w io.Writer, raw json.RawMessage) error {
 
 type itemsCommand struct {
 	one
-	Result  string `help:"pending, in_flight, sent, failed, skipped or uncertain."`
+	Result  string `enum:",pending,in_flight,sent,failed,skipped,uncertain" default:"" help:"pending, in_flight, sent, failed, skipped or uncertain."`
 	Reason  string `help:"Only this reason, such as permanent, unsubscribed or missing_field."`
 	Doubted bool   `help:"Only whoever was ever in doubt: those who may have got two."`
 	CSV     bool   `name:"csv" help:"As CSV."`

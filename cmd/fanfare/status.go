@@ -108,9 +108,14 @@ func redrawn(text string, width int) string {
 func line(p client.Progress) string {
 	k := p.Counts
 	over := k.Planned - k.Remaining - k.InFlight
-	share := 100.0
+	if p.Phase == "cancelled" || p.Phase == "expired" { // who remained is called skipped
+		over = k.Sent + k.Failed + k.Uncertain
+	}
+	share := 0.0
 	if k.Planned > 0 {
 		share = float64(over) * 100 / float64(k.Planned)
+	} else if p.Phase == "completed" {
+		share = 100
 	}
 	const width = 24
 	full := min(width, max(0, int(share*width/100)))

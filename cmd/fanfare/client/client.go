@@ -50,9 +50,10 @@ type Problem struct {
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
 	Errors []struct {
-		Pointer string `json:"pointer"`
-		Code    string `json:"code"`
-		Detail  string `json:"detail"`
+		Pointer   string `json:"pointer"`
+		Parameter string `json:"parameter"`
+		Code      string `json:"code"`
+		Detail    string `json:"detail"`
 	} `json:"errors"`
 }
 
@@ -63,7 +64,11 @@ func (p *Problem) Error() string {
 		b.WriteString(p.Title)
 	}
 	for _, e := range p.Errors {
-		fmt.Fprintf(&b, "\n  %s: %s", strings.TrimPrefix(e.Pointer, "#/"), e.Detail)
+		at := strings.TrimPrefix(e.Pointer, "#/")
+		if at == "" {
+			at = e.Parameter
+		}
+		fmt.Fprintf(&b, "\n  %s: %s", at, e.Detail)
 	}
 	if p.Status == http.StatusUnauthorized {
 		b.WriteString("\n  give the key in FANFARE_KEY, or name the server's data folder with --data")
