@@ -14,7 +14,7 @@ import (
 type startIn struct {
 	MessagePath
 	Body *struct {
-		Expect *int `json:"expect_recipients,omitempty" nullable:"true" minimum:"0" doc:"Start only if exactly so many would be sent to."`
+		Expect *int `json:"expect_recipients,omitempty" nullable:"true" minimum:"0" doc:"Start only if exactly so many would be sent to. They are counted just before the start; the audience is frozen just after it, so who joins or leaves in between is not asked about."`
 	}
 }
 
@@ -75,9 +75,11 @@ type testResult struct {
 
 type countIn struct {
 	Body struct {
-		Audience anyJSON `json:"audience"`
-		Channel  *string `json:"channel,omitempty" nullable:"true" enum:"email,null" doc:"null: nobody is skipped."`
-		Topic    *string `json:"topic,omitempty" nullable:"true" doc:"Default: general."`
+		Audience  anyJSON `json:"audience"`
+		Channel   *string `json:"channel,omitempty" nullable:"true" enum:"email,null" doc:"null: nobody is skipped."`
+		Topic     *string `json:"topic,omitempty" nullable:"true" doc:"Default: general."`
+		Essential bool    `json:"essential,omitempty" doc:"As an essential message: also to the unsubscribed."`
+		Dedupe    *string `json:"dedupe,omitempty" nullable:"true" enum:"recipient,address" doc:"As of a message. Default: the channel's, address for email."`
 	}
 }
 
@@ -90,6 +92,17 @@ type countView struct {
 
 type switchView struct {
 	Messages []string `json:"messages" nullable:"false"`
+}
+
+type resumedView struct {
+	Messages []string   `json:"messages" nullable:"false"`
+	Kept     []keptView `json:"kept" nullable:"false" doc:"What stays paused, and why; the next resume_all looks at it again."`
+}
+
+type keptView struct {
+	Message string `json:"message"`
+	Code    string `json:"code"`
+	Detail  string `json:"detail"`
 }
 
 func (s *Server) actionRoutes() {
@@ -119,7 +132,7 @@ func (s *Server) actionRoutes() {
 		doc: "The kill switch."},
 		func(ctx context.Context, c *call, _ *struct{}) (*reply[switchView], error) { return s.pauseAll(ctx, c) })
 	route(s, operation{method: http.MethodPost, path: "/v1/resume_all", id: "resume-all", tag: "messages", scope: scopeMessagesStart, keyed: true, summary: "Resume what pause_all paused"},
-		func(ctx context.Context, c *call, _ *struct{}) (*reply[switchView], error) {
+		func(ctx context.Context, c *call, _ *struct{}) (*reply[resumedView], error) {
 			return s.resumeAll(ctx, c)
 		})
 }
@@ -250,19 +263,20 @@ func (s *Server) resumeMessage(ctx context.Context, c *call, in *resumeIn) (*rep
 	}
 	m, _, err := s.read(ctx, in.ID)
 	if err == nil {
-		err = c.sends(&m)
+		err = s.resumable(ctx, c, &m)
 	}
 	if err != nil {
 		return nil, err
 	}
-	provider := m.Provider
-	if m.Phase == fanfare.PhasePaused {
-		if err := s.ready(ctx, &m); err != nil {
-			return nil, err
-		}
-		provider = m.Provider
+	return s.happen(ctx, c, in.ID, resumed, func(now *fanfare.Message) { now.Provider = m.Provider })
+}
+
+// resumable refuses what this caller may not resume, or what is not ready, and settles the message's provider.
+func (s *Server) resumable(ctx context.Context, c *call, m *fanfare.Message) error {
+	if err := c.sends(m); err != nil || m.Phase != fanfare.PhasePaused {
+		return err
 	}
-	return s.happen(ctx, c, in.ID, resumed, func(m *fanfare.Message) { m.Provider = provider })
+	return s.ready(ctx, m)
 }
 
 // resumed is the event of a resume: what waited for a time that has passed meanwhile goes on at once.
@@ -391,7 +405,7 @@ func (s *Server) testMessage(ctx context.Context, c *call, in *testIn) (*reply[t
 }
 
 func (s *Server) countAudience(ctx context.Context, _ *call, in *countIn) (*reply[countView], error) {
-	m := fanfare.Message{Audience: json.RawMessage(in.Body.Audience)}
+	m := fanfare.Message{Channel: fanfare.ChannelName(or(in.Body.Channel, "")), Audience: json.RawMessage(in.Body.Audience)}
 	wrong, err := s.checkAudience(ctx, &m)
 	if err != nil {
 		return nil, err
@@ -399,10 +413,8 @@ func (s *Server) countAudience(ctx context.Context, _ *call, in *countIn) (*repl
 	if len(wrong) > 0 {
 		return nil, refuse(wrong...)
 	}
-	q := CountQuery{Audience: m.Audience, Channel: fanfare.ChannelName(or(in.Body.Channel, "")), Topic: or(in.Body.Topic, generalTopic)}
-	if q.Channel == fanfare.ChannelEmail {
-		q.Dedupe = fanfare.DedupeAddress
-	}
+	q := CountQuery{Audience: m.Audience, Channel: m.Channel, Topic: or(in.Body.Topic, generalTopic), Essential: in.Body.Essential,
+		Dedupe: fanfare.Dedupe(or(in.Body.Dedupe, string(defaultDedupe(m.Channel))))}
 	n, err := s.Count(ctx, q)
 	if err != nil {
 		return nil, err

@@ -128,14 +128,15 @@ func (f *newMessage) fill(m *fanfare.Message) {
 		m.Uncertain = fanfare.Policy(f.Uncertain)
 	}
 	m.StartGrace = time.Duration(or(f.StartGrace, int64(defaultGrace/time.Second))) * time.Second
-	m.Dedupe = fanfare.DedupeRecipient
-	if m.Channel == fanfare.ChannelEmail {
-		m.Dedupe = fanfare.DedupeAddress
-	}
-	if f.Dedupe != nil {
-		m.Dedupe = fanfare.Dedupe(*f.Dedupe)
-	}
+	m.Dedupe = fanfare.Dedupe(or(f.Dedupe, string(defaultDedupe(m.Channel))))
 	m.Data, m.Metadata, m.Tags = object(f.Data), object(f.Metadata), f.Tags
+}
+
+func defaultDedupe(c fanfare.ChannelName) fanfare.Dedupe {
+	if c == fanfare.ChannelEmail {
+		return fanfare.DedupeAddress
+	}
+	return fanfare.DedupeRecipient
 }
 
 func or[T any](p *T, otherwise T) T {

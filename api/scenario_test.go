@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fanfare"
+	"fanfare/api"
 )
 
 // step is one line of a scenario: what is asked, what comes back. {m} in a path or body is the id of the message made last.
@@ -469,6 +470,49 @@ func TestTheKillSwitch(t *testing.T) {
 		{call: "POST /v1/resume_all", status: 200, has: `"messages":[]`},
 		{call: "GET /v1/messages?phase=paused", status: 200, has: `"operator"`}, // a person paused it before: it stays
 	})
+}
+
+// TestResumeAllForgetsNothing: what one caller may not resume, or what is not ready, is told and waits for the next call.
+func TestResumeAllForgetsNothing(t *testing.T) {
+	w := newWorld(t, func(c *api.Config) { c.PublicURL = "" })
+	w.fill(t)
+	key := text(w.must(t, "POST", "/v1/keys", `{"name":"t","test":true,"scopes":["messages:write","messages:start"]}`), "key")
+	provider := func(host string) step {
+		return step{call: "PUT /v1/providers/mail", body: `{"channel":"email","url":"smtp://` + host + `?starttls=off","from":"News <news@example.org>"}`, status: 200}
+	}
+	create := step{call: "POST /v1/messages", body: `{"channel":"email","audience":{"list":"vip"},"content":{"subject":"x","text":"y"},"start":true}`, status: 201}
+	tested := create
+	tested.key = key
+	play(t, w, []step{
+		create, tested, create, {call: "POST /v1/pause_all", status: 200},
+		{call: "POST /v1/resume_all", key: key, status: 200, has: `"messages":["msg_ ~ "kept":[{"message":"msg_ ~ "code":"test_key" ~ },{"message":"msg_`},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"paused"`},
+		provider("mail.example.com:25"),
+		{call: "POST /v1/messages/{m}/resume", status: 409, has: `"code":"public_url_missing"`},
+		{call: "POST /v1/resume_all", status: 200, has: `"messages":[] ~ "code":"public_url_missing" ~ --public-url`, not: "test_key"},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"paused"`},
+		provider("127.0.0.1:2525"),
+		{call: "POST /v1/resume_all", status: 200, has: `"messages":["msg_ ~ ","msg_ ~ "kept":[]`},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"preparing"`},
+		{call: "POST /v1/resume_all", status: 200, has: `"messages":[],"kept":[]`},
+	})
+}
+
+// TestTheCountIsTheOneOfTheStart: with essential and dedupe as the message has them, or with their defaults.
+func TestTheCountIsTheOneOfTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	w.must(t, "PUT", "/v1/recipients/again", `{"email":"ada@example.com"}`)
+	w.must(t, "POST", "/v1/suppressions", `{"recipient":"bob","channel":"email","topic":"general","reason":"unsubscribed"}`)
+	for more, planned := range map[string]string{``: "4", `,"dedupe":null,"essential":false`: "4", `,"dedupe":"address"`: "4", `,"dedupe":"recipient"`: "5", `,"essential":true`: "5",
+		`,"essential":true,"dedupe":"recipient"`: "6"} {
+		play(t, w, []step{
+			{call: "POST /v1/audiences/count", body: `{"audience":{"all":true},"channel":"email"` + more + `}`, status: 200, has: `"recipients":7,"planned":` + planned},
+			{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y"}` + more + `}`, status: 201},
+			{call: "POST /v1/messages/{m}/start", body: `{"expect_recipients":` + planned + `}`, status: 200, has: `"phase":"preparing"`},
+		})
+	}
+	play(t, w, []step{{call: "POST /v1/audiences/count", body: `{"audience":{"all":true},"channel":"email","dedupe":"both"}`, status: 422, has: `"pointer":"#/dedupe"`}})
 }
 
 func TestUnsubscribe(t *testing.T) {

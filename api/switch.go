@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,24 +51,79 @@ func (s *Server) pauseAll(ctx context.Context, c *call) (*reply[switchView], err
 	return out, err
 }
 
-// resumeAll resumes what pauseAll paused and nobody resumed or cancelled since.
-func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[switchView], error) {
+// stopped is a message that the kill switch paused: by what it would go on, or why it cannot.
+type stopped struct {
+	provider string
+	why      *Problem
+}
+
+// stopped looks at what pauseAll paused, as resumeMessage does at one message.
+func (s *Server) stopped(ctx context.Context, c *call) (map[string]stopped, error) {
+	var all []fanfare.Message
+	err := s.Store.View(ctx, func(v fanfare.ControlView) error {
+		ids, err := switched(v)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			m, err := v.Message(fanfare.MessageID(id))
+			if errors.Is(err, fanfare.ErrNotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			all = append(all, m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]stopped, len(all))
+	for i := range all {
+		m := &all[i]
+		err := s.resumable(ctx, c, m)
+		var why *Problem
+		if err != nil && !errors.As(err, &why) {
+			return nil, err
+		}
+		found[string(m.ID)] = stopped{m.Provider, why}
+	}
+	return found, nil
+}
+
+// resumeAll resumes what pauseAll paused and nobody resumed or cancelled since. What this caller may not resume, or what is not ready,
+// waits for the next call.
+func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[resumedView], error) {
+	looked, err := s.stopped(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	var again []fanfare.Message
-	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[switchView], error) {
+	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[resumedView], error) {
 		again = nil
 		ids, err := switched(tx)
 		if err != nil {
 			return nil, err
 		}
-		v := switchView{Messages: []string{}}
+		v := resumedView{Messages: []string{}, Kept: []keptView{}}
+		var rest []string
 		for _, id := range ids {
 			m, err := tx.Message(fanfare.MessageID(id))
-			if errors.Is(err, fanfare.ErrNotFound) || err == nil && (m.PauseReason != fanfare.PauseOperator || c.sends(&m) != nil) {
+			if errors.Is(err, fanfare.ErrNotFound) || err == nil && m.PauseReason != fanfare.PauseOperator {
 				continue
 			} else if err != nil {
 				return nil, err
 			}
-			next, verdict, err := fanfare.TransitionIn(tx, m, resumed(&m, tx.Now()), nil)
+			l, there := looked[id]
+			if !there { // paused meanwhile
+				return nil, fanfare.ErrConflict
+			}
+			if l.why != nil {
+				rest, v.Kept = append(rest, id), append(v.Kept, keptView{id, l.why.Code, l.why.Detail})
+				continue
+			}
+			next, verdict, err := fanfare.TransitionIn(tx, m, resumed(&m, tx.Now()), func(m *fanfare.Message) { m.Provider = cmp.Or(m.Provider, l.provider) })
 			if errors.Is(err, fanfare.ErrState) || err == nil && verdict == fanfare.Same {
 				continue
 			} else if err != nil {
@@ -76,7 +132,7 @@ func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[switchView], er
 			again = append(again, next)
 			v.Messages = append(v.Messages, id)
 		}
-		if err := keepSwitched(tx, nil); err != nil {
+		if err := keepSwitched(tx, rest); err != nil {
 			return nil, err
 		}
 		return ok(v), c.audit(tx, "resume_all", "", itoa(len(v.Messages)))
