@@ -17,7 +17,8 @@ const (
 	reportEvery    = time.Second
 	configureEvery = 2 * time.Second
 	afterGrace     = 5 * time.Second // for what the end of the grace interrupted to be recorded
-	appenders      = 2               // calls of Append a shard that may overlap
+	tellGrace      = time.Second
+	appenders      = 2 // calls of Append a shard that may overlap
 )
 
 // Store is what a node asks of a store.
@@ -135,10 +136,18 @@ func (n *Node) Run(ctx context.Context) error {
 	defer cutSends()
 	n.calls, n.sends, n.waits = calls, sends, ctx
 	n.wg.Go(func() { n.configure(ctx) })
-	n.wg.Go(func() { n.tell(ctx) })
+	told := make(chan struct{})
+	n.wg.Go(func() {
+		defer close(told)
+		n.tell(ctx)
+	})
 	err := n.loop(ctx, cutSends)
 	cutSends()
 	n.closeAll()
+	select { // the last row says that nothing is free here
+	case <-told:
+	case <-time.After(tellGrace):
+	}
 	cutCalls()
 	n.wg.Wait()
 	n.closeAll() // what was dialed meanwhile

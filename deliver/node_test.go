@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +154,70 @@ func TestNodeStopsInTheMiddleAndNobodyIsInDoubt(t *testing.T) {
 			t.Errorf("%d claims were not given up", live)
 		}
 	})
+}
+
+// tardy is a store that takes its time for what it is told.
+type tardy struct {
+	*store.Store
+	hangs *atomic.Bool
+}
+
+func (s tardy) Update(ctx context.Context, do func(fanfare.ControlTx) error) error {
+	if s.hangs.Load() {
+		<-ctx.Done()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(300 * time.Millisecond):
+		return s.Store.Update(ctx, do)
+	}
+}
+
+// TestIdleNodeThatStopsSaysThatItTakesNoMore: with nothing under way it was gone before its last row was written.
+func TestIdleNodeThatStopsSaysThatItTakesNoMore(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { stopIdle(t, hangs) })
+	}
+}
+
+func stopIdle(t *testing.T, hangs bool) {
+	s, q, silent := store.Open(store.Config{Slots: 1}), queue.New(), new(atomic.Bool)
+	began := time.Now()
+	n := deliver.New(deliver.Config{Store: tardy{s, silent}, Queue: q, Owner: fanfare.Owner{Node: "one", Incarnation: 1}, Key: []byte("key"),
+		Lanes: func(context.Context) ([]deliver.Lane, error) {
+			return []deliver.Lane{{Name: "null", Provider: fanfare.Provider{Name: "null", URL: "null:"}, Channel: null.New()}}, nil
+		}, Now: func() deliver.Instant { return deliver.Instant(time.Since(began) + time.Hour) }})
+	free := func() (free int) {
+		err := s.View(t.Context(), func(v fanfare.ControlView) error {
+			nodes, err := v.Nodes()
+			for _, n := range nodes {
+				free += n.Free["null"]
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return free
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- n.Run(ctx) }()
+	time.Sleep(10 * time.Second) // in the bubble of synctest
+	if free() == 0 {
+		t.Fatal("the node takes nothing")
+	}
+	stopped := time.Now()
+	silent.Store(hangs)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(stopped); free() != 0 && !hangs || d > 1100*time.Millisecond {
+		t.Fatalf("%d claims are free on a node that stopped within %v", free(), d)
+	}
+	_ = q.Close()
 }
 
 func TestNodeKeepsTheRateOfAMessage(t *testing.T) {
