@@ -264,10 +264,12 @@ func (s *site) read(r *http.Request, id string) (*messageView, error) {
 // count asks who the message would go to. That it cannot be counted is no reason to show nothing else.
 func (s *site) count(r *http.Request, m *message) (*count, *notice) {
 	in := struct {
-		Audience json.RawMessage `json:"audience"`
-		Channel  string          `json:"channel"`
-		Topic    *string         `json:"topic"`
-	}{m.Audience, m.Channel, m.Topic}
+		Audience  json.RawMessage `json:"audience"`
+		Channel   string          `json:"channel"`
+		Topic     *string         `json:"topic"`
+		Essential bool            `json:"essential"`
+		Dedupe    *string         `json:"dedupe"`
+	}{m.Audience, m.Channel, m.Topic, m.Essential, m.Dedupe}
 	var out count
 	err := s.call(r, http.MethodPost, "/v1/audiences/count", "", in, &out)
 	var p *problem

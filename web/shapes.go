@@ -21,6 +21,8 @@ type message struct {
 	Generation  int                      `json:"generation"`
 	Audience    json.RawMessage          `json:"audience"`
 	Topic       *string                  `json:"topic"`
+	Essential   bool                     `json:"essential"`
+	Dedupe      *string                  `json:"dedupe"`
 	Provider    *string                  `json:"provider"`
 	Limit       *float64                 `json:"rate"`
 	Content     struct{ Subject string } `json:"content"`

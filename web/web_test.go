@@ -180,6 +180,17 @@ func TestEmptyListTeaches(t *testing.T) {
 	}
 }
 
+// TestTheAudienceIsCountedAsTheMessageHasIt: the number that a start expects is that of this channel, topic, essential and dedupe.
+func TestTheAudienceIsCountedAsTheMessageHasIt(t *testing.T) {
+	f := world()
+	f.messages["draft"]["essential"], f.messages["draft"]["dedupe"] = true, "recipient"
+	visit(New(Config{API: f, Logger: quiet(t)}), ask("GET", "/messages/draft"))
+	want := `POST /v1/audiences/count {"audience":{"list":"customers"},"channel":"email","topic":"general","essential":true,"dedupe":"recipient"}`
+	if told := f.told(); !slices.Contains(told, want) {
+		t.Errorf("want %s in %q", want, told)
+	}
+}
+
 func TestActionsCallTheAPI(t *testing.T) {
 	for _, c := range []struct {
 		path string
