@@ -84,7 +84,7 @@ func (c *Core) dialed(e Dialed) {
 func (c *Core) pick(l *lane) (best *message, of *claim, n int) {
 	for _, cl := range c.claims {
 		m := cl.message
-		if cl.lane != l || cl.dropped || len(cl.queue) == 0 || c.stopped(cl) {
+		if cl.lane != l || cl.dropped || len(cl.queue) == 0 || c.now < m.rests || c.stopped(cl) {
 			continue
 		}
 		m.served = max(m.served, l.clock)
@@ -149,6 +149,12 @@ func (c *Core) sent(e Sent) {
 	cl := ch.claim
 	cl.flying--
 	l := cn.lane
+	if m := cl.message; e.Unread != nil {
+		m.unread.note(c.now, e.Unread)
+		m.rests = c.now.After(errorWait)
+	} else {
+		m.unread = trouble{}
+	}
 	answered := e.Answers == nil
 	if answered {
 		c.allSent(cl, ch)

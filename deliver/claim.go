@@ -142,7 +142,7 @@ func (c *Core) hold(cl *claim, w *write, a fanfare.EntryAnswer) {
 // need be known of its members: a write less for each batch.
 func (c *Core) first(cl *claim) *fanfare.FirstChunk {
 	l, m := cl.lane, cl.message
-	if !l.Bare || l.breaker.open || l.permits.rate > 0 || m.permits.rate > 0 || c.Rules.ResultsBeforeSend || c.Rules.ProgressAtFetch {
+	if !l.Bare || l.breaker.open || c.now < m.rests || l.permits.rate > 0 || m.permits.rate > 0 || c.Rules.ResultsBeforeSend || c.Rules.ProgressAtFetch {
 		return nil
 	}
 	i := slices.IndexFunc(l.conns, func(cn *conn) bool {

@@ -74,6 +74,8 @@ type message struct {
 	answers ring
 	backoff Instant // of batches given up for later: the earliest; Never: none
 	moved   Instant // when the last chunk of it was made
+	unread  trouble // its content, by the last chunk of it that came back
+	rests   Instant // until then no chunk is made, for that
 }
 
 // lane is a provider as this node uses it.
@@ -227,6 +229,9 @@ func (c *Core) Next() Instant {
 	}
 	for _, m := range c.messages {
 		soon(m.permits.next())
+		if m.claims > 0 {
+			soon(m.rests)
+		}
 	}
 	for _, cl := range c.claims {
 		if cl.held && !cl.dropped && cl.record == nil {
@@ -408,7 +413,7 @@ func (c *Core) task(l *lane, t pendingTask) {
 		l.unsure = append(l.unsure, t)
 		return
 	}
-	if m.enough() {
+	if m.enough(l) {
 		c.back(t.delivery, capWait)
 		return
 	}
@@ -433,9 +438,14 @@ func (c *Core) back(d fanfare.Delivery, delay time.Duration) {
 	}
 }
 
-// enough says whether a message with a rate holds as many claims as it can use soon: more would only keep others from being claimed.
-func (m *message) enough() bool {
-	return m.look.Rate > 0 && m.claims >= 1+int(m.look.Rate*rateReach.Seconds()+batchSize-1)/batchSize
+// enough says whether a message holds as many claims of the lane as a rate, its own or the lane's, lets it use soon: more would only keep
+// others from being claimed.
+func (m *message) enough(l *lane) bool {
+	rate := m.look.Rate
+	if lane := l.permits.rate; lane > 0 && (rate <= 0 || lane < rate) {
+		rate = lane
+	}
+	return rate > 0 && m.claims >= 1+int(rate*rateReach.Seconds()+batchSize-1)/batchSize
 }
 
 // closeIdle closes connections that nothing needs.

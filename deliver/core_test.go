@@ -312,6 +312,27 @@ func TestMessageWithARateHoldsFewClaims(t *testing.T) {
 	}
 }
 
+// TestLaneWithARateLeavesClaimsForOthers: a giant held all claims of a slow provider, and who was urgent waited until one of them was sent.
+func TestLaneWithARateLeavesClaimsForOthers(t *testing.T) {
+	slow := smtp("a")
+	slow.Rate = 20
+	h := newHand(t, 40, slow)
+	giant := h.message("giant", "a", 4, func(m *fanfare.Message) { m.Priority = fanfare.PriorityLow })
+	held := 0
+	for batch := range fanfare.BatchNo(5) {
+		if h.task("a", giant, batch, 1).acked {
+			held++
+		}
+	}
+	if free := h.core.Report().Free["a"]; held != 2 || free < 2 {
+		t.Fatalf("%d claims for twenty people a second, %d free", held, free)
+	}
+	urgent := h.message("urgent", "a", 4, func(m *fanfare.Message) { m.Priority = fanfare.PriorityHigh })
+	if !h.task("a", urgent, 0, 1).acked {
+		t.Fatal("the urgent one is not claimed")
+	}
+}
+
 // TestChunksAreSharedByPriority: with enough waiting for each, six to three to one.
 func TestChunksAreSharedByPriority(t *testing.T) {
 	p := smtp("a")
@@ -471,6 +492,39 @@ func TestProfilesThatComeAfterTheirClaimIsOverAreForgotten(t *testing.T) {
 	h.advance(10 * time.Second)
 	if h.loads != 1 || len(h.loaded) > 0 {
 		t.Fatalf("%d loads; kept are %v", h.loads, h.loaded)
+	}
+}
+
+// TestContentThatCannotBeReadIsTheStoresFault: it ended the connection, and opened the breaker.
+func TestContentThatCannotBeReadIsTheStoresFault(t *testing.T) {
+	h := newHand(t, 8, smtp("a"))
+	m := h.message("m", "a", 8, nil)
+	tries := 0
+	h.task("a", m, 0, 1)
+	for range 40 {
+		for _, s := range h.take() {
+			tries++
+			h.step(Sent{Conn: s.Conn, Answers: all(s, fanfare.NotBegun), Unread: errNo})
+		}
+		h.advance(125 * time.Millisecond)
+	}
+	if w := h.core.Report().Waiting[m]; w.Reason != fanfare.WaitShard || w.Detail == "" {
+		t.Fatalf("waits for %+v", w)
+	}
+	if tries < 30 || tries > 42 || h.closed != 0 || len(h.dials) != 2 {
+		t.Fatalf("%d tries in five seconds, %d connections dialled, %d closed", tries, len(h.dials), h.closed)
+	}
+	if row := h.row(m, 0); !row.Claimed(h.clock()) || len(h.exceptions(m)) != 0 {
+		t.Fatalf("%s", told(row))
+	}
+	for range 2 {
+		for _, s := range h.take() {
+			h.step(Sent{Conn: s.Conn})
+		}
+		h.advance(time.Second)
+	}
+	if row := h.row(m, 0); row.State != fanfare.BatchDone || row.Sent != 8 || len(h.core.Report().Waiting) != 0 {
+		t.Fatalf("%s, %+v", told(row), h.core.Report())
 	}
 }
 

@@ -67,11 +67,13 @@ type (
 		Conn ConnID
 		Err  error
 	}
-	// Sent answers Send, one answer an item; nil: all items were taken. Err: the connection is of no use any more, and is closed.
+	// Sent answers Send, one answer an item; nil: all items were taken. Err: the connection is of no use any more, and is closed. Unread:
+	// what to send could not be read, so nothing was begun; that is the store's fault, and the connection stays.
 	Sent struct {
 		Conn    ConnID
 		Answers []Said
 		Err     error
+		Unread  error
 	}
 	// Permitted answers Reserve. At is the database's time of it.
 	Permitted struct {

@@ -46,6 +46,8 @@ func (c *Core) waiting(m *message) (Waiting, bool) {
 		return Waiting{Reason: fanfare.WaitJournal, Detail: c.journal.why, Since: c.journal.since, Next: Never}, true
 	case c.unread.why != "":
 		return Waiting{Reason: fanfare.WaitShard, Detail: c.unread.why, Since: c.unread.since, Next: Never}, true
+	case m.unread.why != "":
+		return Waiting{Reason: fanfare.WaitShard, Detail: m.unread.why, Since: m.unread.since, Next: Never}, true
 	case l == nil:
 		return Waiting{}, false
 	case l.breaker.open:

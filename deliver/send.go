@@ -29,6 +29,10 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 	if err == nil && len(s.items) > 0 {
 		err = conn.Send(n.sends, s.items, s.may, s.answer)
 	}
+	sent := Sent{Conn: id}
+	if errors.Is(err, errUnread) {
+		sent.Unread, err = err, nil
+	}
 	if err != nil {
 		n.mu.Lock()
 		delete(n.conns, id)
@@ -38,7 +42,7 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 	if e, ok := errors.AsType[*fanfare.SendError](err); ok && e.Step == "render" { // not as this connection's provider wants it
 		lane.content.forget()
 	}
-	sent := Sent{Conn: id, Err: err}
+	sent.Err = err
 	if s.count() < len(s.said) {
 		sent.Answers = slices.Clone(s.said)
 	}
@@ -224,6 +228,8 @@ func (c *contents) forget() {
 	c.made = nil
 }
 
+var errUnread = errors.New("the message cannot be read")
+
 // get gives a chunk's content; nil if the message has another revision by now.
 func (c *contents) get(ctx context.Context, store fanfare.Control, channel fanfare.Channel, ch *Chunk) (*content, error) {
 	c.mu.Lock()
@@ -238,7 +244,7 @@ func (c *contents) get(ctx context.Context, store fanfare.Control, channel fanfa
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the message: %w", err)
+		return nil, fmt.Errorf("%w: %w", errUnread, err)
 	}
 	if m.Revision != ch.Revision {
 		return nil, nil

@@ -8,6 +8,19 @@ import (
 	"fanfare"
 )
 
+// TestContentThatCannotBeReadKeepsTheConnection: it was closed, as if the provider had failed.
+func TestContentThatCannotBeReadKeepsTheConnection(t *testing.T) {
+	_, n, ch := shell(t, &picky{})
+	ch.Ref.Message++ // there is none
+	if s := sentBy(t, n, 1, ch); s.Err != nil || !errors.Is(s.Unread, fanfare.ErrNotFound) || len(s.Answers) != 3 || s.Answers[0] != (Said{}) {
+		t.Fatalf("%+v", s)
+	}
+	ch.Ref.Message--
+	if s := sentBy(t, n, 1, ch); s.Err != nil || s.Unread != nil || s.Answers != nil {
+		t.Fatalf("%+v", s)
+	}
+}
+
 // picky is a channel whose connections take nothing that was not compiled for them.
 type picky struct {
 	fanfare.Channel

@@ -99,7 +99,7 @@ func kinds() (often, seldom []string) {
 	often = []string{
 		"421", "actor stalled between two calls", "answer to an actor lost", "batch done", "batch held", "cancelling → cancelled", "cancelling → expired",
 		"busy while its provider moved", "chunk taken whole", "claim", "claim with its first chunk", "claim busy", "claim over", "claim stale", "claims freed", "commit failed", "commit late", "commit lost", "commit slow", "commit twice",
-		"completed all_sent", "completed with_failures", "completed with_uncertain", "connection lost", "control silent", "control tables silent", "crash",
+		"completed all_sent", "completed with_failures", "completed with_uncertain", "connection lost", "content unread", "control silent", "control tables silent", "crash",
 		"dial failed", "doubted", "draft → cancelled", "draft → preparing", "draft → scheduled", "erasure",
 		"exception failed permanent", "exception failed technical", "exception failed temporary_exhausted", "exception pending temporary", "exception sent ",
 		"exception skipped missing_field", "exception uncertain no_answer", "frozen", "hung", "load failed", "look failed", "look refused a send",

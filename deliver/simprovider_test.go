@@ -80,6 +80,7 @@ type errand struct {
 	conn    ConnID
 	chunk   *Chunk
 	answers []Said
+	unread  error // nothing could be made
 }
 
 func (n *node) sending(e Send) {
@@ -88,6 +89,12 @@ func (n *node) sending(e Send) {
 		return
 	}
 	r := &errand{node: n, lane: n.lane(e.Chunk.Lane), conn: e.Conn, chunk: e.Chunk}
+	if n.happens(n.odds.reading / 4) {
+		n.saw("content unread")
+		r.unread = errStore
+		n.self(n.short(), func() { r.finish(nil) })
+		return
+	}
 	n.self(n.short(), r.ask)
 }
 
@@ -227,7 +234,7 @@ func (r *errand) finish(err error) {
 		r.saw("chunk taken whole")
 		r.answers = nil
 	}
-	r.event(Sent{Conn: r.conn, Answers: r.answers, Err: err})
+	r.event(Sent{Conn: r.conn, Answers: r.answers, Err: err, Unread: r.unread})
 }
 
 // told is an event or effect in a line.
