@@ -238,6 +238,7 @@ func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.
 		return err
 	}
 	defer s.mu.Unlock()
+	var changed []fanfare.Slot
 	for n := range s.slots {
 		w := s.slots[n].messages[m]
 		if w == nil {
@@ -250,9 +251,10 @@ func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.
 			}
 		}
 		if some {
-			s.wrote(fanfare.Slot(n)) //nolint:gosec // slots fit
+			changed = append(changed, fanfare.Slot(n)) //nolint:gosec // slots fit
 		}
 	}
+	s.wrote(changed...)
 	return nil
 }
 

@@ -293,15 +293,17 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 		return err
 	}
 	defer s.mu.Unlock()
+	var changed []fanfare.Slot
 	for i := range s.slots {
 		if members, there := s.slots[i].sets[name]; there {
 			if !members.Empty() {
-				s.wrote(fanfare.Slot(i)) //nolint:gosec // slots fit
+				changed = append(changed, fanfare.Slot(i)) //nolint:gosec // slots fit
 			}
 			s.slots[i].putSet(name, set.New())
 			delete(s.slots[i].sets, name)
 		}
 	}
+	s.wrote(changed...)
 	return nil
 }
 

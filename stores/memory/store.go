@@ -119,8 +119,16 @@ func (s *Store) enterWork(ctx context.Context, m fanfare.MessageNum, n fanfare.S
 	return sl.messages[m], nil
 }
 
-// wrote raises the head of a slot's shard.
-func (s *Store) wrote(n fanfare.Slot) { s.heads[s.ShardOf(n)]++ }
+// wrote raises the heads of the slots' shards, once each.
+func (s *Store) wrote(slots ...fanfare.Slot) {
+	raised := make([]bool, s.shards)
+	for _, n := range slots {
+		if shard := s.ShardOf(n); !raised[shard] {
+			raised[shard] = true
+			s.heads[shard]++
+		}
+	}
+}
 
 func (s *Store) clock() time.Time { return s.now().UTC().Round(0) }
 
