@@ -103,7 +103,22 @@ func (d database) usable() error {
 	if err != nil {
 		return d.unwritable(err)
 	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return err
+	}
+	return d.private()
+}
+
+// private makes the file if there is none: it holds addresses, so it is its owner's alone. SQLite gives its log the same mode.
+func (d database) private() error {
+	f, err := os.OpenFile(d.file, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
+		return d.unwritable(err)
+	}
+	return f.Close()
 }
 
 // looksRight refuses a file that SQLite would take for an empty one, though it is short and of something else.

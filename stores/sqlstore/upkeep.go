@@ -86,6 +86,10 @@ func (s *Store) Backup(ctx context.Context, file string) (err error) {
 			_ = os.Remove(partial) // it may not be there
 		}
 	}()
+	// It holds what the database holds, so it is its owner's alone; the database fills a file that is empty.
+	if err := os.WriteFile(partial, nil, 0o600); err != nil {
+		return fmt.Errorf("backup to %s: %w", file, err)
+	}
 	b, err := c.prepare("backup", s.dialect.Backup)
 	if err != nil {
 		return err
