@@ -66,7 +66,7 @@ func (f *Folder) prepare(node string) error {
 	}
 	at := max(0, strings.LastIndexByte(old, ' ')) // a name may have spaces
 	name, inc := old[:at], strings.TrimSpace(old[at:])
-	if old != "" {
+	if _, err := os.Stat(f.Path("node")); err == nil {
 		// A number that was there before would not void the claims of the process that had it.
 		if f.Incarnation, err = strconv.ParseInt(inc, 10, 64); err != nil || name == "" || f.Incarnation < 1 || f.Incarnation == math.MaxInt64 {
 			return fmt.Errorf("%s: %q is not a node's name and the number of its last start; write them as: %s %d (the second may be any number above that of each start before, as this one, "+

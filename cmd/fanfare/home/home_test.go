@@ -58,7 +58,7 @@ func TestAFolderBelongsToOneProcess(t *testing.T) {
 
 // TestABrokenIncarnationDoesNotBeginAgain: it is refused with what to write, and what is to be written is taken.
 func TestABrokenIncarnationDoesNotBeginAgain(t *testing.T) {
-	for _, broken := range []string{"eins", "eins x7", "eins 0", "eins -3", "eins 9223372036854775807", "7"} {
+	for _, broken := range []string{"", "eins", "eins x7", "eins 0", "eins -3", "eins 9223372036854775807", "7"} {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "node")
 		if err := os.WriteFile(file, []byte(broken+"\n"), 0o600); err != nil {
