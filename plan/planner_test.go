@@ -549,3 +549,30 @@ func TestPauseWhileFreezing(t *testing.T) {
 		w.completed(id, 18)
 	}
 }
+
+// TestUrgentDoesNotWaitForAGiantsTasks: a giant whose tasks nobody claims for now, since its provider is slow, filled the window, and
+// who came later had none until one was claimed.
+func TestUrgentDoesNotWaitForAGiantsTasks(t *testing.T) {
+	w := newWorld(t, 2, 60)
+	p := plan.New(w.config("one"))
+	giant := w.message("giant", func(m *fanfare.Message) { m.Priority = fanfare.PriorityLow }, fanfare.EventStart)
+	w.free(2)
+	for range 12 {
+		w.clock.advance(time.Second)
+		w.free(2)
+		if err := p.Tick(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	urgent := w.message("urgent", func(m *fanfare.Message) { m.Priority = fanfare.PriorityHigh }, fanfare.EventStart)
+	w.settle(p)
+	w.phase(urgent, fanfare.PhaseSending)
+	w.tick(p)
+	count := map[fanfare.MessageNum]int{}
+	for _, task := range w.receive(20) {
+		count[task.Message]++
+	}
+	if n := count[w.read(urgent).Num]; n != 1 || count[w.read(giant).Num] < 4 {
+		t.Errorf("%d tasks of the urgent message wait, %d of the giant", n, count[w.read(giant).Num])
+	}
+}

@@ -120,11 +120,19 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 	l.begin()
 	var tasks []fanfare.Task
 	var from []taken
-	idle := make(map[*message]bool)
-	for len(tasks) < l.room {
+	idle, has := make(map[*message]bool), make(map[*message]bool)
+	fresh := now.Before(p.heldSince.Add(fanfare.RepublishTime)) // what waits may be a former planner's
+	for _, m := range l.messages {
+		has[m] = fresh || m.outstanding() > 0
+	}
+	for {
 		m := l.pick(idle)
 		if m == nil {
 			break
+		}
+		if len(tasks) >= l.room && (l.free == 0 || has[m]) {
+			idle[m] = true // whoever has no task at all gets one over the window: it does not wait until a giant's is claimed
+			continue
 		}
 		n, r, ok, err := p.take(ctx, now, m)
 		if err != nil {
@@ -138,6 +146,7 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 		tasks = append(tasks, fanfare.Task{BatchRef: fanfare.BatchRef{Message: m.Num, Slot: n, Batch: r.batch},
 			Generation: m.State.Generation, Provider: l.provider, Priority: m.Priority})
 		from = append(from, taken{&m.slots[n], r, m.line(now)})
+		has[m] = true
 	}
 	if len(tasks) == 0 {
 		return failed
