@@ -33,6 +33,8 @@ func (b *Batch) Item(rank int, e *Exception, end Phase) Item {
 		it.Result, it.Attempts, it.Doubted = e.Result, max(e.Attempts, 0), max(e.Doubts, it.Doubted)
 	}
 	switch {
+	case e == nil && b.Pending.N() != b.N: // its row is damaged
+		it.Result, it.Reason, it.Text, it.Attempts = ResultUncertain, ReasonTechnical, b.Held, 0
 	case b.Pending.Has(rank):
 		it.Result = ResultPending
 		if e == nil && it.Doubted == 0 {

@@ -272,7 +272,7 @@ type Journal interface {
 	// Backlog reads up to limit batches of a slot, from batch number from on, that are neither done nor held, without their sets, and the
 	// number of the first batch that is not done (the number of batches if all are).
 	Backlog(ctx context.Context, m MessageNum, s Slot, from BatchNo, limit int) (open []Batch, first BatchNo, err error)
-	// VoidClaims ends the claims of former incarnations of this node on the batches of a message.
+	// VoidClaims ends the claims of former incarnations of this node on the batches of a message. A row that cannot be read is held.
 	VoidClaims(ctx context.Context, m MessageNum, o Owner) error
 	// Claims tells of a message and slot how many claims live, and lists the batches whose dead claim left somebody in flight.
 	Claims(ctx context.Context, m MessageNum, s Slot) (live int, dead []BatchRef, err error)
@@ -303,13 +303,14 @@ type EntryAnswer struct {
 
 // Reports reads what became of everybody.
 type Reports interface {
-	// Tally adds up one slot of a message.
+	// Tally adds up one slot of a message. A row that cannot be read is counted as Batches shows it, and is Unbalanced.
 	Tally(ctx context.Context, m MessageNum, s Slot) (Tally, error)
 	// Parts gives the sizes of the frozen parts of one slot.
 	Parts(ctx context.Context, m MessageNum, s Slot) (map[Part]int, error)
 	// PartSet reads one part of a frozen audience. ErrDamaged names the row.
 	PartSet(ctx context.Context, m MessageNum, s Slot, p Part) (*set.Set, error)
-	// Batches reads rows in order from number from on, at most limit.
+	// Batches reads rows in order from number from on, at most limit. One that cannot be read comes as held for that, by its plain
+	// columns, with sets of 0 members.
 	Batches(ctx context.Context, m MessageNum, s Slot, from BatchNo, limit int) ([]Batch, error)
 	// Exceptions yields the rows of a slot in order of seq, from seq from on (Rank is not set).
 	Exceptions(ctx context.Context, m MessageNum, s Slot, from Seq) iter.Seq2[Exception, error]

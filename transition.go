@@ -94,14 +94,15 @@ func (s State) Spreads() bool {
 	}
 }
 
-// Outcome sums up the counts of a message that is done; empty if somebody remained, as in a cancelled one.
+// Outcome sums up the counts of a message that is done; empty if somebody remained, as in a cancelled one, or if
+// it is not known of all.
 func (t *Tally) Outcome() Outcome {
 	switch {
 	case t.Uncertain > 0:
 		return WithUncertain
 	case t.Failed > 0:
 		return WithFailures
-	case t.Pending > 0 || t.InFlight > 0:
+	case t.Pending > 0 || t.InFlight > 0 || len(t.Unbalanced) > 0:
 		return ""
 	default:
 		return AllSent

@@ -49,6 +49,9 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 			a.Answer, a.Err = fanfare.Failed, fmt.Errorf("%v does not lie on shard %d: %w", ref, shard, fanfare.ErrUsage)
 		case b == nil:
 			a.Answer, a.Row = fanfare.Stale, fanfare.Batch{BatchRef: ref}
+		case w.unreadable[ref.Batch] && (e.Claim != nil || b.Fence != e.Record.Fence || b.Step != e.Record.Step):
+			*a = hold(b, damagedBatch(ref))
+			a.Row = fanfare.Batch{BatchRef: ref}
 		case e.Claim != nil:
 			*a = s.claim(e.Claim, w, b, now)
 		default:
@@ -113,6 +116,7 @@ func (s *Store) record(r *fanfare.Record, w *work, b *fanfare.Batch, now time.Ti
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
 	}
 	*b = next
+	delete(w.unreadable, b.Batch) // its holder wrote it anew
 	for _, e := range found {
 		w.except(e)
 	}
@@ -184,8 +188,8 @@ func (s *Store) Peek(ctx context.Context, refs []fanfare.BatchRef) ([]fanfare.Ba
 	rows := make([]fanfare.Batch, len(refs))
 	for i, ref := range refs {
 		rows[i].BatchRef = ref
-		if _, b := s.batch(ref); b != nil {
-			rows[i] = b.Clone()
+		if w, b := s.batch(ref); b != nil {
+			rows[i] = w.row(ref.Batch)
 		}
 	}
 	return rows, nil
@@ -246,8 +250,13 @@ func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.
 		}
 		some := false
 		for i := range w.batches {
-			if next, voided := w.batches[i].Void(o); voided {
-				w.batches[i], some = next, true
+			b := &w.batches[i]
+			next, voided := b.Void(o)
+			if voided && w.unreadable[b.Batch] {
+				next = b.Hold(damagedBatch(b.BatchRef).Error())
+			}
+			if voided {
+				*b, some = next, true
 			}
 		}
 		if some {

@@ -10,7 +10,8 @@ import (
 
 func open(_ *testing.T, o storetest.Options) storetest.Backend {
 	s := memory.Open(memory.Config{Slots: o.Slots, Now: o.Clock})
-	return storetest.Backend{Store: s, Damage: func(_ *testing.T, m fanfare.MessageNum, n fanfare.Slot, p fanfare.Part) { s.Damage(m, n, p) }}
+	return storetest.Backend{Store: s, Damage: func(_ *testing.T, m fanfare.MessageNum, n fanfare.Slot, p fanfare.Part) { s.Damage(m, n, p) },
+		DamageBatch: func(_ *testing.T, r fanfare.BatchRef) { s.DamageBatch(r) }}
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, open) }

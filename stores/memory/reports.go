@@ -25,7 +25,7 @@ func (s *Store) Tally(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot)
 		return t, nil
 	}
 	for i := range w.batches {
-		b := &w.batches[i]
+		b := w.row(fanfare.BatchNo(i)) //nolint:gosec // batches are numbered with 32 bits
 		t.Batches++
 		t.N += b.N
 		t.Sent += b.Sent
@@ -41,7 +41,7 @@ func (s *Store) Tally(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot)
 		case fanfare.BatchHeld:
 			t.Held++
 		}
-		if !b.Balanced() && len(t.Unbalanced) < mostUnbalanced {
+		if (!b.Balanced() || w.unreadable[b.Batch]) && len(t.Unbalanced) < mostUnbalanced {
 			t.Unbalanced = append(t.Unbalanced, b.BatchRef)
 		}
 	}
@@ -93,7 +93,7 @@ func (s *Store) Batches(ctx context.Context, m fanfare.MessageNum, n fanfare.Slo
 	var rows []fanfare.Batch
 	if w != nil {
 		for i := int(from); i < len(w.batches) && len(rows) < limit; i++ {
-			rows = append(rows, w.batches[i].Clone())
+			rows = append(rows, w.row(fanfare.BatchNo(i))) //nolint:gosec // as above
 		}
 	}
 	return rows, nil

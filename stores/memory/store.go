@@ -62,6 +62,7 @@ type work struct {
 	parts      map[fanfare.Part]*set.Set
 	damaged    map[fanfare.Part]bool
 	batches    []fanfare.Batch
+	unreadable map[fanfare.BatchNo]bool          // rows of which only the plain columns can be read
 	exceptions map[fanfare.Seq]fanfare.Exception // Rank is not kept
 }
 
@@ -197,6 +198,9 @@ func (s *Store) Check(ctx context.Context) ([]string, error) {
 			for _, p := range ascending(w.damaged) {
 				found = append(found, damaged(m, fanfare.Slot(n), p).Error()) //nolint:gosec // slots fit
 			}
+			for _, b := range ascending(w.unreadable) {
+				found = append(found, damagedBatch(w.batches[b].BatchRef).Error())
+			}
 		}
 	}
 	return found, nil
@@ -216,6 +220,34 @@ func (s *Store) Damage(m fanfare.MessageNum, n fanfare.Slot, p fanfare.Part) {
 
 func damaged(m fanfare.MessageNum, n fanfare.Slot, p fanfare.Part) error {
 	return fmt.Errorf("audience of message %d, slot %d, part %s: %w", m, n, p, fanfare.ErrDamaged)
+}
+
+// DamageBatch makes the sets of a batch's row unreadable.
+func (s *Store) DamageBatch(r fanfare.BatchRef) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w, b := s.batch(r); b != nil {
+		if w.unreadable == nil {
+			w.unreadable = make(map[fanfare.BatchNo]bool)
+		}
+		w.unreadable[r.Batch] = true
+	}
+}
+
+func damagedBatch(r fanfare.BatchRef) error {
+	return fmt.Errorf("%v: its sets: %w", r, fanfare.ErrDamaged)
+}
+
+// row gives a copy of a row; one that cannot be read is held, by its plain columns, with sets of nobody.
+func (w *work) row(n fanfare.BatchNo) fanfare.Batch {
+	b := w.batches[n]
+	if !w.unreadable[n] {
+		return b.Clone()
+	}
+	held := b.Hold(damagedBatch(b.BatchRef).Error())
+	held.Step = b.Step
+	held.Pending, held.InFlight, held.Doubted, held.Runs = set.Bits{}, set.Bits{}, set.Bits{}, nil
+	return held
 }
 
 // Close implements fanfare.Upkeep.

@@ -111,6 +111,12 @@ func open(t *testing.T, o storetest.Options) storetest.Backend {
 				t.Fatal("there is nothing to damage")
 			}
 		},
+		DamageBatch: func(t *testing.T, r fanfare.BatchRef) {
+			if n := behind(t, f.name, "UPDATE batches SET pending = x'ffffffffff' WHERE message = ? AND slot = ? AND batch = ?", int64(r.Message), int64(r.Slot),
+				int64(r.Batch)); n == 0 {
+				t.Fatal("there is nothing to damage")
+			}
+		},
 	}
 }
 

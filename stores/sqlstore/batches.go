@@ -17,7 +17,8 @@ func rowOfBatch(r fanfare.BatchRef) string {
 	return fmt.Sprintf("batches row (message %d, slot %d, batch %d)", r.Message, r.Slot, r.Batch)
 }
 
-// scanBatch reads a row of the fragment batch, from column 1 on.
+// scanBatch reads a row of the fragment batch, from column 1 on. Its error says that the row is damaged; then the row is as Batches
+// shows it: held for that, by its plain columns, and with sets of nobody where they cannot be read.
 func (c *conn) scanBatch(r []driver.Value) (b fanfare.Batch, err error) {
 	b = fanfare.Batch{
 		BatchRef: fanfare.BatchRef{Message: fanfare.MessageNum(integer(r[1])), Slot: fanfare.Slot(integer(r[2])), Batch: fanfare.BatchNo(integer(r[3]))}, //nolint:gosec // as written
@@ -28,7 +29,8 @@ func (c *conn) scanBatch(r []driver.Value) (b fanfare.Batch, err error) {
 	}
 	for i, to := range [...]*set.Bits{&b.Pending, &b.InFlight, &b.Doubted} {
 		if *to, err = set.BitsFromBytes(b.N, blob(r[17+i])); err != nil {
-			return b, c.damagedRow(rowOfBatch(b.BatchRef), err)
+			b.Pending, b.InFlight, b.Doubted = set.Bits{}, set.Bits{}, set.Bits{}
+			return c.damagedBatch(b, err)
 		}
 	}
 	if b.State == fanfare.BatchNew {
@@ -36,10 +38,17 @@ func (c *conn) scanBatch(r []driver.Value) (b fanfare.Batch, err error) {
 	}
 	if r[20] != nil {
 		if b.Runs, err = runsOf(blob(r[20])); err != nil {
-			return b, c.damagedRow(rowOfBatch(b.BatchRef), fmt.Errorf("%w: %w", fanfare.ErrDamaged, err))
+			return c.damagedBatch(b, fmt.Errorf("%w: %w", fanfare.ErrDamaged, err))
 		}
 	}
 	return b, nil
+}
+
+func (c *conn) damagedBatch(b fanfare.Batch, err error) (fanfare.Batch, error) {
+	err = c.damagedRow(rowOfBatch(b.BatchRef), err)
+	b.State, b.Held = fanfare.BatchHeld, fanfare.CleanText(err.Error())
+	b.Owner, b.LeaseUntil = fanfare.Owner{}, time.Time{}
+	return b, err
 }
 
 func (c *conn) damagedRow(row string, err error) error {
@@ -112,6 +121,12 @@ func (t *tx) saveBatch(b *fanfare.Batch, fence, step int64) (bool, error) {
 	return n == 1, err
 }
 
+// holdDamaged holds a row that cannot be read; its sets stay as they are.
+func (t *tx) holdDamaged(r fanfare.BatchRef, why string) error {
+	_, err := t.exec("batches.hold", fanfare.CleanText(why), int64(r.Message), int64(r.Slot), int64(r.Batch))
+	return err
+}
+
 // batch reads a row; false if there is none.
 func (c *conn) batch(r fanfare.BatchRef) (b fanfare.Batch, found bool, err error) {
 	found, err = c.one(func(row []driver.Value) (err error) {
@@ -121,18 +136,15 @@ func (c *conn) batch(r fanfare.BatchRef) (b fanfare.Batch, found bool, err error
 	return b, found, err
 }
 
-// batches reads rows and calls fn with the index of each in refs; those that are not there are left out.
-func (c *conn) batches(refs []fanfare.BatchRef, fn func(i int, b fanfare.Batch)) error {
+// batches reads rows and calls fn with the index of each in refs, and with what scanBatch answers; those that are not there are left out.
+func (c *conn) batches(refs []fanfare.BatchRef, fn func(i int, b fanfare.Batch, damaged error) error) error {
 	values := make([]driver.Value, 0, 4*len(refs))
 	for i, r := range refs {
 		values = append(values, int64(i), int64(r.Message), int64(r.Slot), int64(r.Batch))
 	}
 	return c.queryRows(func(row []driver.Value) error {
 		b, err := c.scanBatch(row)
-		if err == nil {
-			fn(int(integer(row[0])), b)
-		}
-		return err
+		return fn(int(integer(row[0])), b, err)
 	}, "batches.rows", 4, values)
 }
 
@@ -143,7 +155,10 @@ func (s *Store) Peek(ctx context.Context, refs []fanfare.BatchRef) ([]fanfare.Ba
 		rows[i].BatchRef = r
 	}
 	err := s.read(ctx, func(c *conn) error {
-		return c.batches(refs, func(i int, b fanfare.Batch) { rows[i] = b })
+		return c.batches(refs, func(i int, b fanfare.Batch, _ error) error {
+			rows[i] = b
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -155,9 +170,9 @@ func (s *Store) Peek(ctx context.Context, refs []fanfare.BatchRef) ([]fanfare.Ba
 func (s *Store) Batches(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, from fanfare.BatchNo, limit int) (rows []fanfare.Batch, err error) {
 	err = s.readSlot(ctx, n, func(c *conn) error {
 		return c.query(func(row []driver.Value) error {
-			b, err := c.scanBatch(row)
+			b, _ := c.scanBatch(row) // a damaged one is shown as held
 			rows = append(rows, b)
-			return err
+			return nil
 		}, "batches.range", int64(m), int64(n), int64(from), max(limit, 0))
 	})
 	if err != nil {
@@ -203,14 +218,22 @@ func (s *Store) Backlog(ctx context.Context, m fanfare.MessageNum, n fanfare.Slo
 // VoidClaims implements fanfare.Journal.
 func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.Owner) error {
 	return s.write(ctx, smallWrite, func(t *tx) error {
-		var rows []fanfare.Batch
+		var rows, damaged []fanfare.Batch
 		err := t.query(func(row []driver.Value) error {
-			b, err := t.scanBatch(row)
-			rows = append(rows, b)
-			return err
+			if b, err := t.scanBatch(row); err != nil {
+				damaged = append(damaged, b)
+			} else {
+				rows = append(rows, b)
+			}
+			return nil
 		}, "batches.owned", int64(m), o.Node, o.Incarnation)
 		if err != nil {
 			return err
+		}
+		for i := range damaged { // one row keeps no server from starting
+			if err := t.holdDamaged(damaged[i].BatchRef, damaged[i].Held); err != nil {
+				return err
+			}
 		}
 		for i := range rows {
 			next, voided := rows[i].Void(o)

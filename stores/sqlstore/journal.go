@@ -116,7 +116,10 @@ func (g *group) together(calls []*journalCall) error {
 			}
 		}
 	}
-	if err := g.batches(claimed, func(_ int, b fanfare.Batch) { g.rows[b.BatchRef] = &b }); err != nil {
+	if err := g.batches(claimed, func(_ int, b fanfare.Batch, damaged error) error {
+		g.rows[b.BatchRef] = &b
+		return damaged
+	}); err != nil {
 		return err
 	}
 	for _, call := range calls {
@@ -336,10 +339,7 @@ func (g *group) hold(r fanfare.BatchRef, why error) (fanfare.EntryAnswer, error)
 		a.Answer, a.Err = fanfare.Stale, nil
 		return a, nil
 	case err != nil: // its sets cannot be read: they stay as they are
-		if _, err := g.exec("batches.hold", fanfare.CleanText(why.Error()), int64(r.Message), int64(r.Slot), int64(r.Batch)); err != nil {
-			return a, err
-		}
-		return a, nil
+		return a, g.holdDamaged(r, why.Error())
 	}
 	next := b.Hold(why.Error())
 	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {

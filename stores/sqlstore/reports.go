@@ -23,9 +23,9 @@ func (s *Store) Tally(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot)
 			return err
 		}
 		if err := c.query(func(r []driver.Value) error {
-			b, err := c.scanBatch(r)
-			tallyRow(&t, &b)
-			return err
+			b, damaged := c.scanBatch(r)
+			tallyRow(&t, &b, damaged)
+			return nil
 		}, "batches.others", int64(m), int64(n)); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func tallyPlain(t *fanfare.Tally, state fanfare.BatchState, r []driver.Value) {
 	}
 }
 
-func tallyRow(t *fanfare.Tally, b *fanfare.Batch) {
+func tallyRow(t *fanfare.Tally, b *fanfare.Batch, damaged error) {
 	t.Batches++
 	t.N += b.N
 	t.Sent += b.Sent
@@ -75,7 +75,7 @@ func tallyRow(t *fanfare.Tally, b *fanfare.Batch) {
 	case fanfare.BatchHeld:
 		t.Held++
 	}
-	if !b.Balanced() && len(t.Unbalanced) < mostUnbalanced {
+	if (damaged != nil || !b.Balanced()) && len(t.Unbalanced) < mostUnbalanced {
 		t.Unbalanced = append(t.Unbalanced, b.BatchRef)
 	}
 }

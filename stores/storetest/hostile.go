@@ -16,6 +16,7 @@ func hostileScenarios() []scenario {
 		{"an impossible record that is stale is stale", impossibleStale},
 		{"a held batch loses nobody", heldBatch},
 		{"a damaged audience", damagedAudience},
+		{"a damaged batch", damagedBatch},
 		{"slots that are not there", noSlot},
 		{"a shard that is not there", noShard},
 		{"a context that has ended", endedContext},
@@ -165,6 +166,80 @@ func damagedAudience(x *fixture) {
 	members, err := x.Members(x.ctx, other, s, 0, 3)
 	x.ok(err)
 	x.same(members, planned, "another message")
+}
+
+// damagedBatch: one row that cannot be read keeps no server from starting and no message from its end.
+func damagedBatch(x *fixture) {
+	const s = 2
+	if x.backend.DamageBatch == nil {
+		if x.Features().Files {
+			x.t.Error("a driver that keeps files gives no way to damage one")
+		}
+		return
+	}
+	m, _ := x.sending(s, 9, 3)
+	first, second := x.take(ref(m, s, 0)), x.take(ref(m, s, 1))
+	first.send(0)
+	first.record(func(r *fanfare.Record) { sent(r, 0) })
+	x.backend.DamageBatch(x.t, first.row.BatchRef)
+	want := fanfare.Batch{BatchRef: first.row.BatchRef, N: 3, State: fanfare.BatchHeld, Sent: 1, Fence: 1, Step: first.row.Step}
+	shown := func(b fanfare.Batch, what string) {
+		x.t.Helper()
+		if b.Held == "" {
+			x.t.Errorf("%s: nothing says why: %+v", what, b)
+		}
+		b.Held = ""
+		x.same(b, want, what)
+		if it := b.Item(1, nil, fanfare.PhaseCancelled); it.Result != fanfare.ResultUncertain {
+			x.t.Errorf("%s: of somebody of whom nothing is known it says %+v", what, it)
+		}
+	}
+	look := func(pending, claims int) {
+		x.t.Helper()
+		rows, err := x.Batches(x.ctx, m, s, 0, 9)
+		x.ok(err)
+		if len(rows) != 3 {
+			x.t.Fatalf("rows %+v", rows)
+		}
+		shown(rows[0], "batches")
+		shown(x.peek(want.BatchRef), "peek")
+		t := x.tally(m, s)
+		if t.Batches != 3 || t.N != 9 || t.Held != 1 || t.Sent != 1 || t.Pending != pending || t.Balanced(9) || t.Outcome() != "" {
+			x.t.Errorf("tally %+v", t)
+		}
+		x.same(t.Unbalanced, []fanfare.BatchRef{want.BatchRef}, "unbalanced")
+		live, dead, err := x.Claims(x.ctx, m, s)
+		x.ok(err)
+		if live != claims || len(dead) > 0 {
+			x.t.Errorf("%d claims live, dead %v", live, dead)
+		}
+	}
+	look(6, 2)
+	x.ok(x.VoidClaims(x.ctx, m, fanfare.Owner{Node: alice.Node, Incarnation: alice.Incarnation + 1}))
+	want.Step++
+	look(6, 0)
+	if row := x.peek(second.row.BatchRef); row.Owner != (fanfare.Owner{}) || row.State != fanfare.BatchOpen {
+		x.t.Errorf("the one beside it: %+v", row)
+	}
+	open, from, err := x.Backlog(x.ctx, m, s, 0, 9)
+	x.ok(err)
+	if len(open) != 2 || open[0].Batch != 1 || from != 0 {
+		x.t.Errorf("open %v, the first that is not done is %d", open, from)
+	}
+	x.backend.DamageBatch(x.t, ref(m, s, 1))
+	one, other := claim(ref(m, s, 1), bob), claim(ref(m, s, 2), bob)
+	a := x.append(s, fanfare.Entry{Claim: &one}, fanfare.Entry{Claim: &other})
+	x.answers(a[0], fanfare.Failed, "a claim of a damaged row")
+	x.is(a[0].Err, fanfare.ErrDamaged, "why it failed")
+	x.answers(a[1], fanfare.Applied, "the claim beside it")
+	if t := x.tally(m, s); t.Held != 2 || t.Pending != 3 || len(t.Unbalanced) != 2 {
+		x.t.Errorf("tally %+v", t)
+	}
+	found, err := x.Check(x.ctx)
+	x.ok(err)
+	if len(found) != 2 || !strings.Contains(found[0], "damaged") {
+		x.t.Errorf("check finds %q", found)
+	}
 }
 
 func noSlot(x *fixture) {

@@ -35,6 +35,8 @@ type Backend struct {
 	Restore func(t *testing.T, file string) fanfare.Store
 	// Damage changes bytes of one part of a frozen audience behind the store's back; nil where a test cannot do that.
 	Damage func(t *testing.T, m fanfare.MessageNum, s fanfare.Slot, p fanfare.Part)
+	// DamageBatch makes the sets of a batch's row unreadable behind the store's back; nil where a test cannot do that.
+	DamageBatch func(t *testing.T, r fanfare.BatchRef)
 }
 
 // Open makes one more Backend.
