@@ -469,6 +469,14 @@ func TestTheKillSwitch(t *testing.T) {
 		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"scheduled"`},
 		{call: "POST /v1/resume_all", status: 200, has: `"messages":[]`},
 		{call: "GET /v1/messages?phase=paused", status: 200, has: `"operator"`}, // a person paused it before: it stays
+		create, {call: "POST /v1/pause_all", status: 200, has: `"messages":["msg_`},
+		{call: "POST /v1/messages/{m}/resume", status: 200}, {call: "POST /v1/messages/{m}/pause", status: 200}, // a person paused it since
+		{call: "POST /v1/resume_all", status: 200, has: `"messages":["msg_`},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"paused"`},
+		{call: "POST /v1/messages/{m}/resume", status: 200}, {call: "POST /v1/pause_all", status: 200},
+		{call: "POST /v1/messages/{m}/resume", status: 200}, {call: "POST /v1/pause_all", status: 200}, // off twice: the later one counts
+		{call: "POST /v1/resume_all", status: 200, has: `"messages":["msg_`},
+		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"scheduled"`},
 	})
 }
 

@@ -11,14 +11,20 @@ import (
 )
 
 // settingSwitch is the setting that lists what the kill switch paused.
-const settingSwitch = "pause_all"
+const settingSwitch = "switched_off"
+
+// switchedOff is one of them. Whoever resumes it raises its generation: if it is paused again later, that was somebody else's will.
+type switchedOff struct {
+	Message    fanfare.MessageID  `json:"message"`
+	Generation fanfare.Generation `json:"generation"`
+}
 
 // pauseAll pauses everything in one transaction.
 func (s *Server) pauseAll(ctx context.Context, c *call) (*reply[switchView], error) {
 	var paused []fanfare.Message
 	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[switchView], error) {
 		paused = nil
-		ids, err := switched(tx)
+		known, err := switched(tx)
 		if err != nil {
 			return nil, err
 		}
@@ -36,13 +42,10 @@ func (s *Server) pauseAll(ctx context.Context, c *call) (*reply[switchView], err
 			}
 			paused = append(paused, next)
 			v.Messages = append(v.Messages, string(next.ID))
+			known = slices.DeleteFunc(known, func(k switchedOff) bool { return k.Message == next.ID })
+			known = append(known, switchedOff{next.ID, next.Generation})
 		}
-		for _, id := range v.Messages {
-			if !slices.Contains(ids, id) {
-				ids = append(ids, id)
-			}
-		}
-		if err := keepSwitched(tx, ids); err != nil {
+		if err := keepSwitched(tx, known); err != nil {
 			return nil, err
 		}
 		return ok(v), c.audit(tx, "pause_all", "", itoa(len(v.Messages)))
@@ -58,15 +61,15 @@ type stopped struct {
 }
 
 // stopped looks at what pauseAll paused, as resumeMessage does at one message.
-func (s *Server) stopped(ctx context.Context, c *call) (map[string]stopped, error) {
+func (s *Server) stopped(ctx context.Context, c *call) (map[fanfare.MessageID]stopped, error) {
 	var all []fanfare.Message
 	err := s.Store.View(ctx, func(v fanfare.ControlView) error {
-		ids, err := switched(v)
+		known, err := switched(v)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			m, err := v.Message(fanfare.MessageID(id))
+		for _, k := range known {
+			m, err := v.Message(k.Message)
 			if errors.Is(err, fanfare.ErrNotFound) {
 				continue
 			} else if err != nil {
@@ -79,7 +82,7 @@ func (s *Server) stopped(ctx context.Context, c *call) (map[string]stopped, erro
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[string]stopped, len(all))
+	found := make(map[fanfare.MessageID]stopped, len(all))
 	for i := range all {
 		m := &all[i]
 		err := s.resumable(ctx, c, m)
@@ -87,7 +90,7 @@ func (s *Server) stopped(ctx context.Context, c *call) (map[string]stopped, erro
 		if err != nil && !errors.As(err, &why) {
 			return nil, err
 		}
-		found[string(m.ID)] = stopped{m.Provider, why}
+		found[m.ID] = stopped{m.Provider, why}
 	}
 	return found, nil
 }
@@ -102,25 +105,25 @@ func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[resumedView], e
 	var again []fanfare.Message
 	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[resumedView], error) {
 		again = nil
-		ids, err := switched(tx)
+		known, err := switched(tx)
 		if err != nil {
 			return nil, err
 		}
 		v := resumedView{Messages: []string{}, Kept: []keptView{}}
-		var rest []string
-		for _, id := range ids {
-			m, err := tx.Message(fanfare.MessageID(id))
-			if errors.Is(err, fanfare.ErrNotFound) || err == nil && m.PauseReason != fanfare.PauseOperator {
+		var rest []switchedOff
+		for _, k := range known {
+			m, err := tx.Message(k.Message)
+			if errors.Is(err, fanfare.ErrNotFound) || err == nil && m.Generation != k.Generation {
 				continue
 			} else if err != nil {
 				return nil, err
 			}
-			l, there := looked[id]
+			l, there := looked[k.Message]
 			if !there { // paused meanwhile
 				return nil, fanfare.ErrConflict
 			}
 			if l.why != nil {
-				rest, v.Kept = append(rest, id), append(v.Kept, keptView{id, l.why.Code, l.why.Detail})
+				rest, v.Kept = append(rest, k), append(v.Kept, keptView{string(k.Message), l.why.Code, l.why.Detail})
 				continue
 			}
 			next, verdict, err := fanfare.TransitionIn(tx, m, resumed(&m, tx.Now()), func(m *fanfare.Message) { m.Provider = cmp.Or(m.Provider, l.provider) })
@@ -130,7 +133,7 @@ func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[resumedView], e
 				return nil, err
 			}
 			again = append(again, next)
-			v.Messages = append(v.Messages, id)
+			v.Messages = append(v.Messages, string(k.Message))
 		}
 		if err := keepSwitched(tx, rest); err != nil {
 			return nil, err
@@ -150,19 +153,19 @@ func (s *Server) movedAll(ctx context.Context, c *call, err error, all []fanfare
 	}
 }
 
-func switched(v fanfare.ControlView) (ids []string, err error) {
+func switched(v fanfare.ControlView) (known []switchedOff, err error) {
 	raw, err := v.Setting(settingSwitch)
 	if errors.Is(err, fanfare.ErrNotFound) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	err = json.Unmarshal(raw, &ids)
-	return ids, err
+	err = json.Unmarshal(raw, &known)
+	return known, err
 }
 
-func keepSwitched(tx fanfare.ControlTx, ids []string) error {
-	raw, err := json.Marshal(ids)
+func keepSwitched(tx fanfare.ControlTx, known []switchedOff) error {
+	raw, err := json.Marshal(known)
 	if err != nil {
 		return err
 	}
