@@ -234,7 +234,7 @@ func (n *node) receive(e Receive) {
 }
 
 func (n *node) peek(e Peek) {
-	if n.happens(n.odds.reading) {
+	if n.happens(3 * n.odds.reading) {
 		n.saw("peek failed")
 		n.event(Peeked{ID: e.ID, Err: errStore})
 		return
