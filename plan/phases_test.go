@@ -326,3 +326,75 @@ func TestRun(t *testing.T) {
 		w.phase("n", fanfare.PhaseSending) // the lease was given back
 	})
 }
+
+// TestDamagedBatch: of a message with a batch that cannot be read everybody else is sent to, then it is paused as damaged, and a cancel
+// ends it.
+func TestDamagedBatch(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		claimed bool          // when it is damaged
+		during  fanfare.Event // while it is sending; none: a cancel once it is paused
+		want    fanfare.Phase
+	}{
+		{"before its claim", false, "", fanfare.PhaseCancelled},
+		{"while it is claimed", true, "", fanfare.PhaseCancelled},
+		{"cancelled at once", true, fanfare.EventCancel, fanfare.PhaseCancelled},
+		{"paused at once", true, fanfare.EventPause, fanfare.PhasePaused},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 2, 12)
+			p := w.planner("a")
+			w.free(50)
+			id := w.message("m", nil, fanfare.EventStart)
+			w.settle(p)
+			task := w.receive(1)[0]
+			if c.claimed {
+				row, _ := w.claim(task)
+				w.record(task, row, func(r *fanfare.Record) {
+					r.Lease, r.Intent = fanfare.LeaseTime, &fanfare.Intent{Members: []fanfare.Member{{Rank: 1, Seq: row.First + 1}}}
+				})
+			}
+			w.store.DamageBatch(task.BatchRef)
+			work := func() { // as w.work, but a claim may fail
+				for _, task := range w.receive(100) {
+					a := w.store.Append(w.ctx, 0, []fanfare.Entry{{Claim: &fanfare.Claim{BatchRef: task.BatchRef, Generation: task.Generation,
+						Owner: worker, Lease: fanfare.LeaseTime}}})[0]
+					if a.Answer == fanfare.Applied {
+						w.record(task, a.Row, allSent)
+					}
+				}
+			}
+			if c.during != "" {
+				w.event(id, c.during)
+				w.clock.advance(fanfare.LeaseTime)
+				w.settle(p)
+				w.phase(id, c.want)
+			} else {
+				for n := 0; w.read(id).Phase == fanfare.PhaseSending; n++ {
+					if n == 1000 {
+						t.Fatal("it does not end")
+					}
+					w.free(50)
+					w.tick(p)
+					work()
+					w.clock.advance(100 * time.Millisecond)
+				}
+				w.settle(p)
+				w.phase(id, fanfare.PhasePaused, fanfare.PauseDamaged)
+				if tally, _ := w.tally(id); tally.Sent != 10 || tally.Held != 1 || len(tally.Unbalanced) != 1 {
+					t.Errorf("%+v", tally)
+				}
+				w.event(id, fanfare.EventResume) // as often as a person likes
+				w.settle(p)
+				w.settle(p)
+				w.phase(id, fanfare.PhasePaused, fanfare.PauseDamaged)
+				w.event(id, fanfare.EventCancel)
+				w.settle(p)
+				w.phase(id, c.want)
+			}
+			if w.read(id).Outcome == fanfare.AllSent {
+				t.Error("nobody knows that")
+			}
+		})
+	}
+}
