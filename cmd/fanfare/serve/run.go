@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -132,6 +133,9 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer l.Close() //nolint:errcheck // closed by the server before, or nothing was served
+	if err := lost(folder, c.Stores); err != nil {
+		return err
+	}
 	store, err := OpenStore(ctx, c.Data, c.Stores, c.Slots)
 	if err != nil {
 		return err
@@ -143,6 +147,23 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	return n.run(ctx, l)
+}
+
+// lost refuses a folder that has served a database of its own which is gone or empty now: a new one in its place would look like a fresh
+// installation that has sent nothing.
+func lost(folder *home.Folder, stores []string) error {
+	if len(stores) > 0 {
+		return nil
+	}
+	noted, err := position{folder}.Noted()
+	if err != nil || noted == 0 {
+		return err
+	}
+	file := folder.Path(DatabaseFile)
+	if info, err := os.Stat(file); err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil // opening it says what is wrong, if anything is
+	}
+	return fmt.Errorf("%s: %w: it is empty or gone, though this folder has served one; put a backup there, or remove %s to begin anew", file, fanfare.ErrDamaged, position{folder}.file())
 }
 
 // answer serves a handler on a listener until ctx ends, then lets requests end for a while.

@@ -285,3 +285,30 @@ func TestWhatCannotBeIsSaidAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestADatabaseThatIsGoneIsNotMadeAnew: an emptied file became a new installation, with a new admin key over the old one.
+func TestADatabaseThatIsGoneIsNotMadeAnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	r := start(t, dir, Config{})
+	r.must(http.MethodPost, "/v1/lists", r.key, `{"name":"everybody"}`)
+	r.end()
+	file := filepath.Join(dir, DatabaseFile)
+	for _, lost := range []struct {
+		name string
+		lose func() error
+	}{
+		{"emptied", func() error { return os.Truncate(file, 0) }},
+		{"gone", func() error { return os.Remove(file) }},
+	} {
+		if err := lost.lose(); err != nil {
+			t.Fatal(err)
+		}
+		err := Run(t.Context(), Config{Data: dir, Listen: "127.0.0.1:0", Queue: "memory:", Roles: []string{"api", "planner", "worker"}, Log: slog.New(slog.DiscardHandler)})
+		if !errors.Is(err, fanfare.ErrDamaged) || !strings.Contains(err.Error(), "put a backup there") {
+			t.Errorf("%s: %v", lost.name, err)
+		}
+		if key, err := os.ReadFile(filepath.Join(dir, "admin.key")); err != nil || strings.TrimSpace(string(key)) != r.key {
+			t.Errorf("%s: the admin key is another: %v", lost.name, err)
+		}
+	}
+}
