@@ -97,6 +97,9 @@ func (s *handover) make(people *batch) error {
 		n.LookNow()
 		return nil
 	}
+	if s.lane.features.NeedsProfile && people == nil { // claimed when the lane's channel needed none
+		return fmt.Errorf("%w: its recipients were not loaded", errUnread)
+	}
 	date := time.Now().UTC()
 	if !s.lane.features.NeedsProfile && !s.lane.features.Leaves {
 		s.numbers(c.message, date)
