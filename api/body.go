@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // maxBody bounds a JSON body.
@@ -93,4 +95,50 @@ func noFields(b []byte) error {
 		return refuse(wrong...)
 	}
 	return nil
+}
+
+// miscased refuses names that differ from a field's in case alone: huma and encoding/json would take them for the field.
+func miscased(known huma.Registry, body *huma.RequestBody, b []byte) error {
+	media := body.Content["application/json"]
+	if media == nil || media.Schema == nil || len(b) == 0 {
+		return nil
+	}
+	var doc any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return problem(http.StatusBadRequest, "not_json", "The body is no JSON: %v. Mend it there.", err)
+	}
+	if wrong := miscasedIn(known, media.Schema, doc, nil); len(wrong) > 0 {
+		return refuse(wrong...)
+	}
+	return nil
+}
+
+func miscasedIn(known huma.Registry, s *huma.Schema, doc any, at []string) (wrong []FieldDetail) {
+	for s != nil && s.Ref != "" {
+		s = known.SchemaFromRef(s.Ref)
+	}
+	if s == nil {
+		return nil
+	}
+	switch doc := doc.(type) {
+	case []any:
+		for i, v := range doc {
+			wrong = append(wrong, miscasedIn(known, s.Items, v, append(at, itoa(i)))...)
+		}
+	case map[string]any:
+		others, _ := s.AdditionalProperties.(*huma.Schema) // of an object whose names are the caller's
+		for _, name := range slices.Sorted(maps.Keys(doc)) {
+			if field, ok := s.Properties[name]; ok {
+				wrong = append(wrong, miscasedIn(known, field, doc[name], append(at, name))...)
+				continue
+			}
+			for right := range s.Properties {
+				if strings.EqualFold(right, name) {
+					wrong = append(wrong, FieldDetail{Pointer: pointer(append(at, name)...), Code: "unknown_field", Detail: "there is no such field here; it is written " + right})
+				}
+			}
+			wrong = append(wrong, miscasedIn(known, others, doc[name], append(at, name))...)
+		}
+	}
+	return wrong
 }

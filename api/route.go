@@ -268,6 +268,8 @@ func (a adapter) Handle(h *huma.Operation, next func(huma.Context)) {
 		defer done()
 		if err == nil && h.RequestBody == nil && r.Method != http.MethodGet {
 			err = noFields(c.raw)
+		} else if err == nil && h.RequestBody != nil {
+			err = miscased(a.server.huma.OpenAPI().Components.Schemas, h.RequestBody, c.raw)
 		}
 		if err != nil {
 			c.refuse(w, err)

@@ -179,6 +179,33 @@ func TestMessagesAreChecked(t *testing.T) {
 	})
 }
 
+// TestAFieldInAnotherCaseIsUnknown: "Start" beside "start":false once sent a message, and a change by "Rate" was answered and not made.
+func TestAFieldInAnotherCaseIsUnknown(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	unknown := func(at string) string { return `"pointer":"#/` + at + `","code":"unknown_field"` }
+	const at = "POST /v1/messages"
+	play(t, w, []step{
+		{call: at, body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y"},"start":false,"Start":true}`, status: 422, has: unknown("Start") + " ~ it is written start"},
+		{call: at, body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y"},"\u017ftart":true}`, status: 422, has: unknown("%C5%BFtart")},
+		{call: at, body: `{"channel":"null","audience":{"all":true},"Name":"n","TAGS":[]}`, status: 422, has: unknown("Name") + " ~ " + unknown("TAGS")},
+		{call: at, body: `{"channel":"null","audience":{"ALL":true}}`, status: 422, has: `"pointer":"#/audience"`},
+		{call: at, body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","Subject":"y","text":"y"}}`, status: 422, has: unknown("content/Subject")},
+		{call: at, body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y","locales":{"de":{"Text":"z"}}}}`, status: 422, has: unknown("content/locales/de/Text")},
+		{call: "GET /v1/messages", status: 200, has: `"items":[]`},
+		{call: at, body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y","headers":{"X-A":"1"},"locales":{"DE":{"subject":"z","text":"y"}}},"data":{"Start":1,"Name":{"Data":2}},"metadata":{"Name":3},"start":true}`, status: 201},
+		{call: "POST /v1/messages/{m}/pause", status: 200},
+		{call: "PATCH /v1/messages/{m}", body: `{"Audience":{"list":"vip"}}`, status: 422, has: unknown("Audience")},
+		{call: "PATCH /v1/messages/{m}", body: `{"Rate":77}`, status: 422, has: unknown("Rate")},
+		{call: "PATCH /v1/messages/{m}", body: `{"RATE":null}`, status: 422, has: unknown("RATE")},
+		{call: "PATCH /v1/messages/{m}", body: `{"content":{"HTML":"<p>"}}`, status: 422, has: unknown("content/HTML")},
+		{call: "PATCH /v1/messages/{m}", body: `{"rate":77}`, status: 200, has: `"rate":77`},
+		{call: "PUT /v1/recipients/u1", body: `{"Email":"a@example.com"}`, status: 422, has: unknown("Email")},
+		{call: "PUT /v1/recipients/u1", body: `{"email":"a@example.com","attributes":{"Email":"b","Locale":"c"}}`, status: 201, has: `"Email":"b"`},
+		{call: "PUT /v1/providers/other", body: `{"channel":"email","url":"sandbox:","retry":{"First":"5s"}}`, status: 422, has: unknown("retry/First")},
+	})
+}
+
 func TestAMessageIsChanged(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)
