@@ -390,11 +390,16 @@ func (s *Server) ready(ctx context.Context, m *fanfare.Message) error {
 		return err
 	}
 	m.Provider = p.Name
-	u, err := url.Parse(p.URL)
-	if err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || strings.HasPrefix(s.PublicURL, "https://") || loopback(u.Hostname()) {
-		return nil //nolint:nilerr // its channel has checked the URL
+	if s.unlinked(p) {
+		return conflict("public_url_missing", "Mail that leaves this machine needs links to unsubscribe that work: start the server with --public-url https://…, where recipients reach it.")
 	}
-	return conflict("public_url_missing", "Mail that leaves this machine needs links to unsubscribe that work: start the server with --public-url https://…, where recipients reach it.")
+	return nil
+}
+
+// unlinked says whether what goes by this provider would leave the machine with links that lead nowhere.
+func (s *Server) unlinked(p fanfare.Provider) bool {
+	u, err := url.Parse(p.URL)
+	return err == nil && (u.Scheme == "smtp" || u.Scheme == "smtps") && !strings.HasPrefix(s.PublicURL, "https://") && !loopback(u.Hostname()) // its channel has checked the URL
 }
 
 func loopback(host string) bool {

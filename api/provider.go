@@ -188,6 +188,9 @@ func (s *Server) putProvider(ctx context.Context, c *call, in *providerIn) (*rep
 		}
 	}
 	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[providerView], error) {
+		if err := s.reachable(tx, p); err != nil {
+			return nil, err
+		}
 		if err := s.Providers.Put(tx, p); err != nil {
 			return nil, err
 		}
@@ -281,6 +284,20 @@ func (s *Server) unused(ctx context.Context, name string) error {
 			}
 			return nil
 		})
+	})
+}
+
+// reachable refuses settings that would take mail of messages that were started already off this machine without links that work: a start
+// looks at the provider once.
+func (s *Server) reachable(v fanfare.ControlView, p fanfare.Provider) error {
+	if !s.unlinked(p) {
+		return nil
+	}
+	return unfinished(v, func(m *fanfare.Message) error {
+		if m.Provider != p.Name || m.Channel != fanfare.ChannelEmail || m.Phase == fanfare.PhaseCancelling {
+			return nil
+		}
+		return conflict("public_url_missing", "Message %s (%s) goes by this provider, and with this url its mail would leave this machine with links to unsubscribe that lead nowhere: start the server with --public-url https://…, where recipients reach it; or cancel the message, or put this provider under another name.", m.ID, m.Phase)
 	})
 }
 

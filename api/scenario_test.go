@@ -21,12 +21,16 @@ type step struct {
 	not    string // likewise, that must not
 	header map[string]string
 	key    string
+	before func() // nil: nothing
 }
 
 func play(t *testing.T, w *world, steps []step) {
 	t.Helper()
 	id := ""
 	for _, s := range steps {
+		if s.before != nil {
+			s.before()
+		}
 		method, path, _ := strings.Cut(strings.ReplaceAll(s.call, "{m}", id), " ")
 		a := w.do(t, request{method: method, path: path, body: strings.ReplaceAll(s.body, "{m}", id), header: s.header, key: s.key})
 		if a.StatusCode != s.status {
@@ -509,7 +513,7 @@ func TestTheKillSwitch(t *testing.T) {
 
 // TestResumeAllForgetsNothing: what one caller may not resume, or what is not ready, is told and waits for the next call.
 func TestResumeAllForgetsNothing(t *testing.T) {
-	w := newWorld(t, func(c *api.Config) { c.PublicURL = "" })
+	w := newWorld(t)
 	w.fill(t)
 	key := text(w.must(t, "POST", "/v1/keys", `{"name":"t","test":true,"scopes":["messages:write","messages:start"]}`), "key")
 	provider := func(host string) step {
@@ -523,7 +527,7 @@ func TestResumeAllForgetsNothing(t *testing.T) {
 		{call: "POST /v1/resume_all", key: key, status: 200, has: `"messages":["msg_ ~ "kept":[{"message":"msg_ ~ "code":"test_key" ~ },{"message":"msg_`},
 		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"paused"`},
 		provider("mail.example.com:25"),
-		{call: "POST /v1/messages/{m}/resume", status: 409, has: `"code":"public_url_missing"`},
+		{before: func() { w.PublicURL = "" }, call: "POST /v1/messages/{m}/resume", status: 409, has: `"code":"public_url_missing"`},
 		{call: "POST /v1/resume_all", status: 200, has: `"messages":[] ~ "code":"public_url_missing" ~ --public-url`, not: "test_key"},
 		{call: "GET /v1/messages/{m}", status: 200, has: `"phase":"paused"`},
 		provider("127.0.0.1:2525"),
@@ -608,5 +612,29 @@ func TestPlainRoutes(t *testing.T) {
 		{call: "GET /v1/nothing", status: 404, has: `"code":"no_route"`},
 		{call: "GET /v1//messages", status: 404, has: `"code":"no_route"`},
 		{call: "POST /healthz", status: 405, has: `"code":"method" ~ GET`},
+	})
+}
+
+// TestAProviderInUseIsNotTurnedOutward: the start looked at a provider on this machine; to put another host into it later once took the
+// mail out with links that lead nowhere.
+func TestAProviderInUseIsNotTurnedOutward(t *testing.T) {
+	w := newWorld(t, func(c *api.Config) { c.PublicURL = "http://localhost:8025" })
+	w.fill(t)
+	put := func(name, url string, status int, has string) step {
+		return step{call: "PUT /v1/providers/" + name, body: `{"channel":"email","url":"` + url + `","from":"News <news@example.org>"}`, status: status, has: has}
+	}
+	const outward, refused = "smtp://mail.example.com:25?starttls=off", `"code":"public_url_missing" ~ --public-url`
+	message := func(more string) step {
+		return step{call: "POST /v1/messages", body: `{"channel":"email","provider":"mail","audience":{"list":"vip"},"content":{"subject":"x","text":"y"}` + more + `}`, status: 201}
+	}
+	cancel := step{call: "POST /v1/messages/{m}/cancel", status: 200, has: `"phase":"cancelled"`}
+	play(t, w, []step{
+		message(``), put("mail", outward, 200, ""), {call: "POST /v1/messages/{m}/start", status: 409, has: refused}, // a draft is looked at when it starts
+		put("mail", "smtp://127.0.0.1:2525?starttls=off", 200, ""), message(`,"start":true`),
+		put("mail", outward, 409, refused+" ~ preparing ~ msg_"), put("mail", "smtps://mail.example.com", 409, refused), put("mail", "smtp://localhost:2526?starttls=off", 200, ""), put("other", outward, 201, ""),
+		{call: "POST /v1/messages/{m}/pause", status: 200, has: `"phase":"paused"`}, put("mail", outward, 409, refused+" ~ paused"),
+		{call: "GET /v1/providers/mail", status: 200, has: "localhost:2526"}, cancel,
+		message(`,"send_at":"2999-01-01T00:00:00Z"`), put("mail", outward, 409, refused+" ~ scheduled"),
+		{before: func() { w.PublicURL = publicURL }, call: "GET /v1/me", status: 200}, put("mail", outward, 200, ""), cancel,
 	})
 }
