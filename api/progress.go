@@ -12,7 +12,7 @@ import (
 // The times of progress.
 const (
 	progressFresh = 250 * time.Millisecond // for which an answer is shared by all who ask
-	progressKept  = time.Minute            // after which nobody asks any more
+	progressKept  = 10 * time.Minute       // after which nobody asks any more
 	rateSpan      = 5 * time.Second        // over which the rate is taken
 )
 
@@ -181,14 +181,12 @@ func (s *Server) sum(ctx context.Context, n fanfare.MessageNum) (sums, error) {
 	return total, nil
 }
 
+// note keeps a sample, those of the span, and the last one before it: whoever asks seldom is told the mean since the last question.
 func (w *watched) note() {
 	t := &w.sums.tally
 	at := sample{w.sums.at, t.Sent + t.Failed + t.Uncertain}
 	for len(w.samples) > 1 && at.at.Sub(w.samples[1].at) > rateSpan {
 		w.samples = w.samples[1:]
-	}
-	if len(w.samples) > 0 && at.at.Sub(w.samples[len(w.samples)-1].at) > rateSpan {
-		w.samples = nil // nobody looked meanwhile
 	}
 	w.samples = append(w.samples, at)
 }

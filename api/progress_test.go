@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -254,6 +255,40 @@ func TestTheStream(t *testing.T) {
 		}
 		if got := out.Header().Get("Content-Type"); got != "text/event-stream" {
 			t.Errorf("of type %s", got)
+		}
+	})
+}
+
+// TestWhoAsksSeldomIsToldARate: two questions a minute apart were once answered with a rate of 0 and no eta.
+func TestWhoAsksSeldomIsToldARate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.people(t, 2050)
+		w.must(t, "PUT", "/v1/providers/mail", `{"channel":"email","url":"sandbox:","from":"News <news@example.org>"}`)
+		at := "/v1/messages/" + text(w.must(t, "POST", "/v1/messages", `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y"},"start":true}`), "id")
+		stop := w.sends(t, "sandbox:?delay=2s")
+		defer stop()
+		time.Sleep(10 * time.Second)
+		ask := func() (p map[string]any, sent, left float64) {
+			p = w.must(t, "GET", at+"/progress", "")
+			k, _ := p["counts"].(map[string]any)
+			sent, _ = k["sent"].(float64)
+			waiting, _ := k["remaining"].(float64)
+			flying, _ := k["in_flight"].(float64)
+			return p, sent, waiting + flying
+		}
+		_, was, _ := ask()
+		for range 2 {
+			time.Sleep(time.Minute)
+			other := text(w.must(t, "POST", "/v1/messages", `{"channel":"null","audience":{"all":true}}`), "id")
+			w.must(t, "GET", "/v1/messages/"+other+"/progress", "") // whoever looks at another message ends no watch
+			p, sent, left := ask()
+			rate, _ := p["rate_per_second"].(float64)
+			eta, _ := p["eta_seconds"].(float64)
+			if mean := (sent - was) / 60; p["phase"] != "sending" || mean < 0.5 || math.Abs(rate-mean) > 0.06 || math.Abs(eta-left/mean) > 0.06 {
+				t.Errorf("%v sent, %v a minute ago, %v are left: %v", sent, was, left, p)
+			}
+			was = sent
 		}
 	})
 }
