@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -97,6 +99,11 @@ func newCSVRows(text io.Reader, o RowOptions) (*csvRows, error) {
 		}
 		seen[col.name] = true
 		c.columns = append(c.columns, col)
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Map)) {
+		if !slices.ContainsFunc(header, func(h string) bool { return strings.TrimSpace(h) == name }) {
+			return nil, fmt.Errorf("map names the column %q, which the header row %q does not have; mend the name", name, strings.Join(header, ","))
+		}
 	}
 	if !seen["external_id"] {
 		return nil, fmt.Errorf("no column external_id (or id) in the header row %q; rename one or use map=COLUMN:external_id", strings.Join(header, ","))
@@ -268,7 +275,7 @@ func (j *jsonRows) change(text []byte) (fanfare.RecipientChange, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {
-		return c, fmt.Errorf("is no JSON object: %w", err)
+		return c, noObject(err)
 	}
 	if fields == nil {
 		return c, errors.New("is null; write an object with external_id")
@@ -290,6 +297,17 @@ func (j *jsonRows) change(text []byte) (fanfare.RecipientChange, error) {
 		}
 	}
 	return c, nil
+}
+
+// noObject says in words of this program why a line is no JSON object.
+func noObject(err error) error {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("is no JSON, from byte %d on; write one object a line", syntax.Offset)
+	}
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("is no JSON object but of type %s; write one object a line", other.Value)
+	}
+	return errors.New("is no JSON object; write one object a line")
 }
 
 func setField(c *fanfare.RecipientChange, name string, raw json.RawMessage) error {

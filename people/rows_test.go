@@ -181,6 +181,31 @@ func TestMapAndEmpty(t *testing.T) {
 }
 
 // TestGzipBomb: what unpacks to more than 200 times its size is stopped, once there is enough of it; what is small is not.
+// TestMapNamesAColumnOfTheFile: a column that the file does not have was once taken without a word, and its data did not come.
+func TestMapNamesAColumnOfTheFile(t *testing.T) {
+	for text, o := range map[string]RowOptions{
+		`"mail", which the header row "id,email"`: {Map: map[string]string{"mail": "email"}},
+		`"Id", which`: {Map: map[string]string{"email": "email", "Id": "external_id"}},
+	} {
+		if _, err := NewRows(strings.NewReader("id,email\nu1,a@b.c\n"), CSV, UTF8, o); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%v: %v", o.Map, err)
+		}
+	}
+	if _, err := NewRows(strings.NewReader("\ufeff 用户 ,email\nu1,a@b.c\n"), CSV, UTF8, RowOptions{Map: map[string]string{"用户": "external_id"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestALineThatIsNoObject is refused in words of this program.
+func TestALineThatIsNoObject(t *testing.T) {
+	_, refused := all(t, []byte("[1]\n\"x\"\n7\n{\"id\":\n{\"id\":u}\nnull\n"), NDJSON, RowOptions{})
+	for i, has := range []string{"type array", "type string", "type number", "no JSON, from byte 7 on", "no JSON, from byte 7 on", "is null"} {
+		if i >= len(refused) || !strings.Contains(refused[i], has) || strings.Contains(refused[i], "Go ") {
+			t.Errorf("line %d: %q, want %q", i+1, refused, has)
+		}
+	}
+}
+
 func TestGzipBomb(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
