@@ -61,6 +61,8 @@ type Imports interface {
 	Refused(id string) (io.ReadCloser, error)
 	Confirm(ctx context.Context, id string) (fanfare.Import, error)
 	Cancel(ctx context.Context, id string) (fanfare.Import, error)
+	// Waiting says why an import does not go on just now; empty: it does.
+	Waiting(id string) string
 }
 
 // ImportOptions says how one import is read and what becomes of its list.

@@ -20,6 +20,7 @@ type importView struct {
 	ID         string    `json:"id"`
 	State      string    `json:"state" enum:"queued,running,held,done,failed,cancelled"`
 	Detail     string    `json:"detail" doc:"Why it failed or is held, and what to do."`
+	Waiting    *string   `json:"waiting" doc:"Why it does not go on just now, such as a full disk; it goes on by itself when it can."`
 	List       string    `json:"list"`
 	Rows       int64     `json:"rows"`
 	Created    int64     `json:"created"`
@@ -31,9 +32,13 @@ type importView struct {
 	UpdatedAt  time.Time `json:"updated_at"`
 }
 
-func viewImport(i fanfare.Import) importView {
-	return importView{ID: i.ID, State: string(i.State), Detail: i.Detail, List: i.List, Rows: i.Rows, Created: i.Created, Updated: i.Updated, Unchanged: i.Unchanged,
+func (s *Server) viewImport(i fanfare.Import) importView {
+	v := importView{ID: i.ID, State: string(i.State), Detail: i.Detail, List: i.List, Rows: i.Rows, Created: i.Created, Updated: i.Updated, Unchanged: i.Unchanged,
 		Duplicates: i.Duplicates, Failed: i.Failed, CreatedAt: i.CreatedAt, UpdatedAt: i.UpdatedAt}
+	if i.State == fanfare.ImportQueued || i.State == fanfare.ImportRunning {
+		v.Waiting = text(s.Imports.Waiting(i.ID))
+	}
+	return v
 }
 
 type importIn struct {
@@ -58,7 +63,7 @@ func (s *Server) importRoutes() {
 	route(s, operation{method: http.MethodGet, path: at, id: "get-import", tag: "recipients", scope: scopeRecipientsRead, summary: "Read an import"},
 		func(ctx context.Context, _ *call, in *importPath) (*reply[importView], error) {
 			i, err := s.readImport(ctx, in.ID)
-			return ok(viewImport(i)), err
+			return ok(s.viewImport(i)), err
 		})
 	routeStream(s, operation{method: http.MethodGet, path: at + "/errors", id: "get-import-errors", tag: "recipients", scope: scopeRecipientsRead, summary: "The refused rows, as CSV: line, reason",
 		produces: map[string]*huma.MediaType{"text/csv": file}}, s.importErrors)
@@ -94,7 +99,7 @@ func (s *Server) createImport(ctx context.Context, c *call, in *importIn) (*repl
 	}
 	var out *reply[importView]
 	_, err = s.Imports.Accept(ctx, body{c.http.Body}, o, func(tx fanfare.ControlTx, i fanfare.Import) error {
-		out = &reply[importView]{Status: http.StatusAccepted, Location: "/v1/imports/" + i.ID, Body: viewImport(i)}
+		out = &reply[importView]{Status: http.StatusAccepted, Location: "/v1/imports/" + i.ID, Body: s.viewImport(i)}
 		if err := c.audit(tx, "import.create", i.ID, i.List); err != nil {
 			return err
 		}
@@ -180,7 +185,7 @@ func (s *Server) listImports(ctx context.Context, _ *call, in *Page) (*reply[lis
 	}
 	views := make([]importView, len(all))
 	for i := range all {
-		views[i] = viewImport(all[i])
+		views[i] = s.viewImport(all[i])
 	}
 	return ok(listOf(views, next)), nil
 }
@@ -210,6 +215,6 @@ func (s *Server) decideImport(ctx context.Context, c *call, id, action string, d
 		return nil, missing(err, "import", id)
 	}
 	return commit(ctx, c, func(tx fanfare.ControlTx) (*reply[importView], error) {
-		return ok(viewImport(i)), c.audit(tx, action, id, "")
+		return ok(s.viewImport(i)), c.audit(tx, action, id, "")
 	})
 }

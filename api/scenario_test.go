@@ -124,13 +124,14 @@ func TestImports(t *testing.T) {
 		{call: "POST /v1/imports?map=%E7%94%A8%E6%88%B7:external_id", body: "用户\nu1\n", header: csv, status: 202, has: `"imp_2"`},
 		{call: "GET /v1/imports", status: 200, has: `"imp_1" ~ "imp_2"`},
 		{call: "GET /v1/imports?cursor=imp_9", status: 400},
-		{call: "GET /v1/imports/imp_1", status: 200, has: `"rows":2`},
+		{call: "GET /v1/imports/imp_1", status: 200, has: `"rows":2 ~ "waiting":"there is no space left"`},
+		{call: "GET /v1/imports/imp_2", status: 200, has: `"waiting":null`},
 		{call: "GET /v1/imports/imp_9", status: 404},
 		{call: "GET /v1/imports/imp_1/errors", status: 200, has: "line,reason"},
 		{call: "GET /v1/imports/imp_2/errors", status: 200, has: "7,wrong"},
 		{call: "GET /v1/imports/imp_9/errors", status: 404},
 		{call: "POST /v1/imports/imp_1/confirm", status: 409, has: `"code":"state" ~ only a held one`},
-		{call: "POST /v1/imports/imp_1/cancel", status: 200, has: `"state":"cancelled"`},
+		{call: "POST /v1/imports/imp_1/cancel", status: 200, has: `"state":"cancelled" ~ "waiting":null`},
 		{call: "POST /v1/imports/imp_9/cancel", status: 404},
 	})
 }

@@ -157,6 +157,14 @@ func (f *files) Cancel(ctx context.Context, id string) (i fanfare.Import, err er
 	return i, err
 }
 
+// Waiting says that imp_1 waits.
+func (f *files) Waiting(id string) string {
+	if id == "imp_1" {
+		return "there is no space left"
+	}
+	return ""
+}
+
 // book is the providers; "fixed" stands in a file.
 type book world
 

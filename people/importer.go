@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"fanfare"
@@ -59,6 +60,7 @@ type Importer struct {
 	mu     sync.Mutex
 	cancel map[string]context.CancelFunc // guarded by mu; of the running import
 	wanted map[string]bool               // guarded by mu; cancelled by a person
+	waits  map[string]string             // guarded by mu; why an import does not go on, until it does
 }
 
 // NewImporter makes the folder if it is missing.
@@ -77,7 +79,7 @@ func NewImporter(store Store, dir string, log *slog.Logger) (*Importer, error) {
 		}
 	}
 	return &Importer{store: store, dir: dir, log: log, wake: make(chan struct{}, 1), block: blockRows, left: left,
-		cancel: map[string]context.CancelFunc{}, wanted: map[string]bool{}}, nil
+		cancel: map[string]context.CancelFunc{}, wanted: map[string]bool{}, waits: map[string]string{}}, nil
 }
 
 const dataExt = ".data"
@@ -299,6 +301,7 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	case ctx.Err() != nil:
 		return false // goes on after the restart
 	case errors.Is(err, errStore), errors.Is(err, errDisk):
+		im.wait(imp.ID, err)
 		im.log.Error("import waits; trying again soon", "import", imp.ID, "error", err)
 		return false // goes on when they do
 	case err != nil:
@@ -306,9 +309,11 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	}
 	err = im.save(ctx, &imp)
 	if err != nil && !errors.Is(err, errCancelled) {
+		im.wait(imp.ID, err)
 		im.log.Error("import's end cannot be kept; it is repeated at the next start, harmlessly", "import", imp.ID, "error", err)
 		return false
 	}
+	im.goesOn(imp.ID)
 	if err == nil { // otherwise it was cancelled while it ended
 		im.log.Info("import ended", "import", imp.ID, "state", imp.State, "rows", imp.Rows, "failed", imp.Failed, "detail", imp.Detail)
 	}
@@ -318,6 +323,35 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 		}
 	}
 	return true
+}
+
+// Waiting says why an import that is not over does not go on just now, and what to do; empty: it does, or nothing of it is known here.
+func (im *Importer) Waiting(id string) string {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.waits[id]
+}
+
+// wait notes why an import does not go on: in words that can be told to anybody, the log has the error.
+func (im *Importer) wait(id string, err error) {
+	why := "the database does not answer, or does not take the rows; the server's log says why"
+	switch {
+	case errors.Is(err, fanfare.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		why = "there is no space left on the server's disk; make room"
+	case errors.Is(err, fanfare.ErrReadOnly):
+		why = "the server's database cannot be written; give its account the right to write there"
+	case errors.Is(err, errDisk):
+		why = "the file of refused rows cannot be written; the server's log says why"
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.waits[id] = why + ". The import goes on by itself"
+}
+
+func (im *Importer) goesOn(id string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	delete(im.waits, id)
 }
 
 // save keeps where an import stands, unless a person has cancelled it.
@@ -402,5 +436,8 @@ func (im *Importer) change(ctx context.Context, id string, fn func(*fanfare.Impo
 		imp.UpdatedAt = tx.Now()
 		return tx.PutImport(imp)
 	})
+	if err == nil {
+		im.goesOn(id)
+	}
 	return imp, err
 }

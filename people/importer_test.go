@@ -402,7 +402,13 @@ func TestAFullDiskDoesNotEndAnImport(t *testing.T) {
 		if got := state(t, store, imp.ID); got.State != fanfare.ImportRunning || got.Block == 0 || len(dataFiles(t, dir)) != 1 {
 			t.Fatalf("%+v, %v", got, dataFiles(t, dir))
 		}
+		if why := im.Waiting(imp.ID); !strings.Contains(why, "file of refused rows") {
+			t.Errorf("waits: %q", why)
+		}
 		run(t, im)
+		if why := im.Waiting(imp.ID); why != "" {
+			t.Errorf("waits at its end: %q", why)
+		}
 		got := state(t, store, imp.ID)
 		refused, err := os.ReadFile(im.ErrorsFile(imp.ID))
 		if err != nil || got.State != fanfare.ImportDone || got.Rows != 2*pairs || got.Failed != pairs || got.Created != 1 || got.Duplicates != pairs-1 {
@@ -416,6 +422,58 @@ func TestAFullDiskDoesNotEndAnImport(t *testing.T) {
 			if !strings.HasPrefix(line, fmt.Sprint(2*i+3, ",")) {
 				t.Fatalf("line %d: %s", i+1, line)
 			}
+		}
+	})
+}
+
+// fullStore takes no rows.
+type fullStore struct {
+	people.Store
+	err atomic.Pointer[error]
+}
+
+func (s *fullStore) Upsert(ctx context.Context, slot fanfare.Slot, c []fanfare.RecipientChange, o fanfare.UpsertOptions) ([]fanfare.Upserted, error) {
+	if err := s.err.Load(); err != nil {
+		return nil, *err
+	}
+	return s.Store.Upsert(ctx, slot, c, o)
+}
+
+// TestAnImportThatWaitsSaysWhy: it once stood at running, and only the log knew that the database took nothing.
+func TestAnImportThatWaitsSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fullStore{Store: memory.Open(memory.Config{Slots: 1})}
+		im, err := people.NewImporter(store, t.TempDir(), quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		imp, err := im.Accept(t.Context(), strings.NewReader("id\na\n"), "", people.Options{Format: people.CSV})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			err error
+			has string
+		}{{fmt.Errorf("store: %w", fanfare.ErrFull), "make room"}, {fanfare.ErrReadOnly, "right to write"}, {errKilled, "database does not answer"}} {
+			store.err.Store(&c.err)
+			run(t, im)
+			if why := im.Waiting(imp.ID); !strings.Contains(why, c.has) || strings.Contains(why, "killed") || state(t, store, imp.ID).State != fanfare.ImportRunning {
+				t.Errorf("%v: waits: %q", c.err, why)
+			}
+		}
+		store.err.Store(nil)
+		run(t, im)
+		if why := im.Waiting(imp.ID); why != "" || state(t, store, imp.ID).State != fanfare.ImportDone {
+			t.Errorf("at its end: %q, %+v", why, state(t, store, imp.ID))
+		}
+		store.err.Store(&errKilled)
+		other, err := im.Accept(t.Context(), strings.NewReader("id\nb\n"), "", people.Options{Format: people.CSV})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, im)
+		if _, err := im.Cancel(t.Context(), other.ID); err != nil || im.Waiting(other.ID) != "" {
+			t.Errorf("%v, cancelled, it waits: %q", err, im.Waiting(other.ID))
 		}
 	})
 }

@@ -236,7 +236,11 @@ func (j *job) keep(ctx context.Context, b *block, number int64) error {
 		return fmt.Errorf("import: %w", err)
 	}
 	*j.imp = next
-	return j.im.save(ctx, j.imp)
+	if err := j.im.save(ctx, j.imp); err != nil {
+		return err
+	}
+	j.im.goesOn(j.imp.ID)
+	return nil
 }
 
 // upsert stores the slots of a block side by side: one is made ready while another is written. Marks make it harmless that some are

@@ -28,6 +28,7 @@ type importCommand struct {
 
 type importState struct {
 	ID, State, Detail                                     string
+	Waiting                                               *string
 	Rows, Created, Updated, Unchanged, Duplicates, Failed int
 }
 
@@ -88,7 +89,7 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("import: the answer cannot be read: %w", err)
 	}
 	for state.State == "queued" || state.State == "running" {
-		bar.show(fmt.Sprintf("stored %s rows, %s refused", number(state.Rows), number(state.Failed)))
+		bar.show(state.progress())
 		select {
 		case <-ctx.Done():
 			bar.end()
@@ -111,6 +112,14 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 		return errors.New(state.Detail)
 	}
 	return nil
+}
+
+func (i *importState) progress() string {
+	line := fmt.Sprintf("stored %s rows, %s refused", number(i.Rows), number(i.Failed))
+	if i.Waiting != nil {
+		return "waiting: " + *i.Waiting + " (" + line + ")"
+	}
+	return line
 }
 
 // refused saves the refused rows beside the imported file.

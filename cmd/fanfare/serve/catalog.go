@@ -174,6 +174,9 @@ func (f files) Cancel(ctx context.Context, id string) (fanfare.Import, error) {
 	return f.importer.Cancel(ctx, id)
 }
 
+// Waiting implements api.Imports.
+func (f files) Waiting(id string) string { return f.importer.Waiting(id) }
+
 // tester sends a message's content to somebody, outside of any audience and never counted.
 type tester struct {
 	catalog *catalog

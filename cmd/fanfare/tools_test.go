@@ -1,0 +1,21 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestTheImportsProgressSaysWhyItWaits: a full disk on the server once looked like an import that takes long.
+func TestTheImportsProgressSaysWhyItWaits(t *testing.T) {
+	var state importState
+	for _, c := range []struct{ answer, first string }{{`{"state":"running","rows":1200,"waiting":"there is no space left"}`, "waiting: there is no space left"},
+		{`{"state":"running","rows":1200,"waiting":null}`, "stored"}} {
+		if err := json.Unmarshal([]byte(c.answer), &state); err != nil {
+			t.Fatal(err)
+		}
+		if line := state.progress(); !strings.HasPrefix(line, c.first) || !strings.Contains(line, number(1200)+" rows") {
+			t.Errorf("%s: %s", c.answer, line)
+		}
+	}
+}
