@@ -105,7 +105,7 @@ func miscased(known huma.Registry, body *huma.RequestBody, b []byte) error {
 	}
 	var doc any
 	if err := json.Unmarshal(b, &doc); err != nil {
-		return problem(http.StatusBadRequest, "not_json", "The body is no JSON: %v. Mend it there.", err)
+		return because(err, invalid("#", "out_of_range", "holds a number that is too large: at most 1.7e308 can be kept")) // it is JSON: that was looked at
 	}
 	if wrong := miscasedIn(known, media.Schema, doc, nil); len(wrong) > 0 {
 		return refuse(wrong...)

@@ -263,7 +263,7 @@ func (s *Server) changed(ctx context.Context, c *call, old *fanfare.Message, pat
 	}
 	var f newMessage
 	if err := json.Unmarshal(doc, &f); err != nil {
-		return nil, nil, problem(http.StatusUnprocessableEntity, "invalid", "The message after this change cannot be read: %v", err)
+		return nil, nil, because(err, problem(http.StatusUnprocessableEntity, "invalid", "The message after this change cannot be read: a field has another type than it should. /openapi.json says which it has."))
 	}
 	next := *old
 	f.fill(&next)

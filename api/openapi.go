@@ -162,6 +162,8 @@ func reading(message string) (code, text string) {
 		return "required", "is missing; add it"
 	case strings.Contains(message, "date-time") || strings.HasPrefix(message, "invalid date/time"):
 		return "invalid", "must be a time in RFC 3339, such as 2027-01-31T08:00:00Z"
+	case strings.HasPrefix(message, "json: "): // of the decoder, after the schema found nothing
+		return "out_of_range", "holds a value that its field cannot take, such as a number that is too large"
 	case strings.HasPrefix(message, "expected value to be one of"):
 		return "unknown_value", "must be one of " + strings.Trim(strings.TrimPrefix(message, "expected value to be one of "), `"`)
 	case strings.HasPrefix(message, "expected length"), strings.HasPrefix(message, "expected array length"), strings.HasPrefix(message, "expected object with"):

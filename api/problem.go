@@ -87,6 +87,12 @@ func conflict(code, detail string, args ...any) *Problem {
 	return problem(http.StatusConflict, code, detail, args...)
 }
 
+// because notes for the log what a problem comes from.
+func because(err error, p *Problem) *Problem {
+	p.cause = err
+	return p
+}
+
 func notFound(what, name string) *Problem {
 	return problem(http.StatusNotFound, "not_found", "There is no %s %q; look at the list of them for what there is.", what, name)
 }

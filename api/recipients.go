@@ -154,7 +154,7 @@ func (s *Server) patchRecipient(ctx context.Context, c *call, in *recipientIn) (
 	}
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(c.raw, &given); err != nil {
-		return nil, problem(http.StatusBadRequest, "not_json", "The body is no JSON object: %v", err)
+		return nil, because(err, problem(http.StatusBadRequest, "not_json", "The body is no JSON object; send one, such as {\"locale\": \"de\"}."))
 	}
 	change := in.Body.change(in.ExternalID, fanfare.ChangeMerge)
 	for name, field := range map[string]**string{"email": &change.Email, "phone": &change.Phone, "locale": &change.Locale, "time_zone": &change.TimeZone} {

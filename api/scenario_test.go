@@ -639,3 +639,24 @@ func TestAProviderInUseIsNotTurnedOutward(t *testing.T) {
 		{before: func() { w.PublicURL = publicURL }, call: "GET /v1/me", status: 200}, put("mail", outward, 200, ""), cancel,
 	})
 }
+
+// TestNoAnswerSpeaksGo: what is wrong with a body's types was once told in the decoder's words ("cannot unmarshal array into Go value").
+func TestNoAnswerSpeaksGo(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	at := "/v1/messages/" + text(w.must(t, "POST", "/v1/messages", `{"channel":"null","audience":{"all":true}}`), "id")
+	calls := []string{"POST /v1/messages", "PATCH " + at, "POST " + at + "/start", "POST " + at + "/pause", "POST " + at + "/rate", "PUT /v1/recipients/u1", "PATCH /v1/recipients/ada",
+		"POST /v1/lists", "POST /v1/lists/vip/members", "PUT /v1/providers/mail", "POST /v1/providers/mail/rate", "POST /v1/keys", "POST /v1/suppressions"}
+	bodies := []string{`[]`, `7`, `"x"`, `{"content":[]}`, `{"content":{"headers":["a"]}}`, `{"content":{"locales":{"de":7}}}`, `{"tags":{"a":1}}`, `{"tags":[1]}`, `{"attributes":[1]}`,
+		`{"rate":1e999}`, `{"start_grace":1.5}`, `{"start_grace":1e300}`, `{"expect_recipients":1e300}`, `{"expect_recipients":1.5}`, `{"send_at":7}`, `{"send_at":"2999-13-01T00:00:00Z"}`, `{"add":{"a":1}}`, `{"connections":1.5}`,
+		`{"retry":[]}`, `{"scopes":{}}`, `{"per_second":"x"}`, `{"per_second":1e999}`, `{"channel":7}`, `{"data":[1]}`, `{"trigger":7}`, `{"audience":[]}`}
+	for _, call := range calls {
+		method, path, _ := strings.Cut(call, " ")
+		for _, body := range bodies {
+			a := w.do(t, request{method: method, path: path, body: body})
+			if a.StatusCode >= 500 || strings.Contains(a.body, " Go ") || strings.Contains(a.body, "unmarshal") {
+				t.Errorf("%s %s: %d %s", call, body, a.StatusCode, a.body)
+			}
+		}
+	}
+}
