@@ -285,11 +285,16 @@ func (c *Core) lane(name string) *lane {
 }
 
 func (c *Core) message(n fanfare.MessageNum) *message {
-	i, ok := slices.BinarySearchFunc(c.messages, n, func(m *message, n fanfare.MessageNum) int { return int(m.look.Num - n) })
+	i, ok := c.place(n)
 	if !ok {
 		return nil
 	}
 	return c.messages[i]
+}
+
+// place is where a message stands among those that are known, or would stand.
+func (c *Core) place(n fanfare.MessageNum) (int, bool) {
+	return slices.BinarySearchFunc(c.messages, n, func(m *message, n fanfare.MessageNum) int { return int(m.look.Num - n) })
 }
 
 // looked takes a reading of the messages' rows.
@@ -307,12 +312,11 @@ func (c *Core) looked(e Looked) {
 	}
 	for _, l := range e.Looks {
 		s.states[l.Num] = l.State
-		m := c.message(l.Num)
-		if m == nil {
-			i, _ := slices.BinarySearchFunc(c.messages, l.Num, func(m *message, n fanfare.MessageNum) int { return int(m.look.Num - n) })
-			m = &message{backoff: Never, moved: c.now}
-			c.messages = slices.Insert(c.messages, i, m)
+		i, known := c.place(l.Num)
+		if !known {
+			c.messages = slices.Insert(c.messages, i, &message{backoff: Never, moved: c.now})
 		}
+		m := c.messages[i]
 		if m.look.State.Generation != l.State.Generation {
 			m.answers, m.backoff, m.moved = ring{}, Never, c.now // counted anew after each resume
 		}

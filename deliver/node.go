@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fanfare"
@@ -73,16 +72,10 @@ type Node struct {
 
 	writing []Append // of the step that is carried out
 
-	Counters Counters
-	wg       sync.WaitGroup
-	calls    context.Context //nolint:containedctx // of everything that is not a send
-	sends    context.Context //nolint:containedctx // of sends and dials
-	waits    context.Context //nolint:containedctx // of receives
-}
-
-// Counters count since the start.
-type Counters struct {
-	Sent, Refused, Deferred, Unknown, Skipped, Chunks, Records atomic.Int64
+	wg    sync.WaitGroup
+	calls context.Context //nolint:containedctx // of everything that is not a send
+	sends context.Context //nolint:containedctx // of sends and dials
+	waits context.Context //nolint:containedctx // of receives
 }
 
 // laneShell is a lane with what the shell keeps of it.
@@ -328,7 +321,6 @@ func (n *Node) append(shard int) {
 		for _, a := range waiting {
 			entries = append(entries, a.Entry)
 		}
-		n.Counters.Records.Add(int64(len(entries)))
 		for i, answer := range n.Store.Append(n.calls, shard, entries) {
 			if answer.Answer == fanfare.Failed {
 				n.Logger.Error("the database refused a record; its batch is held", "batch", waiting[i].Entry.Ref().String(), "error", answer.Err)

@@ -13,7 +13,6 @@ import (
 
 // send makes a chunk's items and hands them to a connection. Its intent is durable.
 func (n *Node) send(id ConnID, ch *Chunk) {
-	n.Counters.Chunks.Add(1)
 	n.mu.Lock()
 	conn, open := n.conns[id]
 	people := n.batches[ch.Claim]
@@ -43,7 +42,7 @@ func (n *Node) send(id ConnID, ch *Chunk) {
 		lane.content.forget()
 	}
 	sent.Err = err
-	if s.count() < len(s.said) {
+	if !s.whole() {
 		sent.Answers = slices.Clone(s.said)
 	}
 	lane.handovers.Put(s)
@@ -178,30 +177,14 @@ func (s *handover) cannot(i int, err error) {
 	s.said[i] = Said{Technical: true, SendAnswer: fanfare.SendAnswer{Text: err.Error()}}
 }
 
-// count adds the answers to the node's counters and tells how many were taken.
-func (s *handover) count() int {
-	var sent, refused, deferred, unknown, skipped int64
-	for _, a := range s.said {
-		switch {
-		case a.Skip != "" || a.Technical:
-			skipped++
-		case a.Kind == fanfare.SendOK:
-			sent++
-		case a.Kind == fanfare.SendPermanent:
-			refused++
-		case a.Kind == fanfare.SendTemporary:
-			deferred++
-		case a.Kind == fanfare.SendUnknown:
-			unknown++
+// whole says whether everybody of the chunk was taken, as most chunks are.
+func (s *handover) whole() bool {
+	for i := range s.said {
+		if a := &s.said[i]; a.Kind != fanfare.SendOK || a.Skip != "" || a.Technical {
+			return false
 		}
 	}
-	n := &s.node.Counters
-	n.Sent.Add(sent)
-	n.Refused.Add(refused)
-	n.Deferred.Add(deferred)
-	n.Unknown.Add(unknown)
-	n.Skipped.Add(skipped)
-	return int(sent)
+	return true
 }
 
 // contents keeps the compiled contents of the messages that a lane sends.
