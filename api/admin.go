@@ -129,17 +129,9 @@ func (s *Server) listKeys(ctx context.Context, _ *call, in *Page) (*reply[list[k
 		}
 		return strings.Compare(b.ID, a.ID)
 	})
-	if in.Cursor != "" {
-		at := slices.IndexFunc(all, func(k fanfare.Key) bool { return k.ID == in.Cursor })
-		if at < 0 {
-			return nil, badCursor(fanfare.ErrUsage)
-		}
-		all = all[at+1:]
-	}
-	next := ""
-	if len(all) > in.Limit {
-		all = all[:in.Limit]
-		next = all[in.Limit-1].ID
+	all, next, err := pageOf(all, in, func(k fanfare.Key) string { return k.ID })
+	if err != nil {
+		return nil, err
 	}
 	views := make([]keyView, len(all))
 	for i, k := range all {

@@ -171,17 +171,9 @@ func (s *Server) listImports(ctx context.Context, _ *call, in *Page) (*reply[lis
 	if err != nil {
 		return nil, err
 	}
-	if in.Cursor != "" {
-		at := slices.IndexFunc(all, func(i fanfare.Import) bool { return i.ID == in.Cursor })
-		if at < 0 {
-			return nil, badCursor(fanfare.ErrUsage)
-		}
-		all = all[at+1:]
-	}
-	next := ""
-	if len(all) > in.Limit {
-		all = all[:in.Limit]
-		next = all[in.Limit-1].ID
+	all, next, err := pageOf(all, in, func(i fanfare.Import) string { return i.ID })
+	if err != nil {
+		return nil, err
 	}
 	views := make([]importView, len(all))
 	for i := range all {

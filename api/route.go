@@ -139,6 +139,22 @@ type Page struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 }
 
+// pageOf cuts the page that is asked for out of a whole list; its cursor is the id of the last item before it.
+func pageOf[T any](all []T, in *Page, id func(T) string) (page []T, next string, err error) {
+	if in.Cursor != "" {
+		at := slices.IndexFunc(all, func(one T) bool { return id(one) == in.Cursor })
+		if at < 0 {
+			return nil, "", badCursor(fanfare.ErrUsage)
+		}
+		all = all[at+1:]
+	}
+	if len(all) > in.Limit {
+		all = all[:in.Limit]
+		next = id(all[in.Limit-1])
+	}
+	return all, next, nil
+}
+
 // badCursor makes a refused cursor a 400.
 func badCursor(err error) error {
 	if errors.Is(err, fanfare.ErrUsage) {
