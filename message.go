@@ -160,6 +160,14 @@ type Provider struct {
 	Retry       Retry
 	OnlyTo      []string // patterns of addresses; others are skipped as filtered
 	Default     bool
+	DKIM        DKIM
+}
+
+// DKIM says by what a provider's e-mail is signed; the zero value: by nothing. The key is a secret like the URL's password.
+type DKIM struct {
+	Domain   string // the signature's d=
+	Selector string // its s=: the public key is the TXT record SELECTOR._domainkey.DOMAIN
+	Key      string // PEM of an RSA or Ed25519 private key
 }
 
 // Retry is the schedule of temporary refusals: × 4 each, ± 20 %.

@@ -85,6 +85,8 @@ type Providers interface {
 	Put(tx fanfare.ControlTx, p fanfare.Provider) error
 	// Check refuses settings that cannot work, by the provider's channel.
 	Check(p fanfare.Provider) error
+	// DKIMRecord gives the DNS record that belongs to a key: its name and value.
+	DKIMRecord(d fanfare.DKIM) (name, value string, err error)
 	// Try opens one connection and closes it; a *fanfare.SendError tells how far it came.
 	Try(ctx context.Context, p fanfare.Provider) error
 }

@@ -26,7 +26,15 @@ type providerView struct {
 	Retry       retryView `json:"retry"`
 	OnlyTo      []string  `json:"only_to" nullable:"false"`
 	Default     bool      `json:"default"`
+	DKIM        *dkimView `json:"dkim" doc:"How mail is signed; null: it is not."`
 	Fixed       bool      `json:"fixed" doc:"It stands in the configuration file and is changed there."`
+}
+
+type dkimView struct {
+	Domain   string `json:"domain"`
+	Selector string `json:"selector"`
+	Record   string `json:"record" doc:"The name of the DNS record (TXT) that has to be published."`
+	Value    string `json:"value" doc:"The record's value: the public key."`
 }
 
 type retryView struct {
@@ -47,6 +55,13 @@ type providerBody struct {
 	Retry       *newRetry `json:"retry,omitempty"`
 	OnlyTo      []string  `json:"only_to,omitempty" maxItems:"100" doc:"Patterns such as *@example.com; others are skipped as filtered."`
 	Default     bool      `json:"default,omitempty"`
+	DKIM        *newDKIM  `json:"dkim,omitempty" doc:"Of e-mail: each mail is signed. The relay may sign instead."`
+}
+
+type newDKIM struct {
+	Domain   string `json:"domain" maxLength:"255" doc:"The one that the public key is published for, mostly that of from."`
+	Selector string `json:"selector" maxLength:"63" doc:"The record's name is SELECTOR._domainkey.DOMAIN."`
+	Key      string `json:"key,omitempty" maxLength:"20000" doc:"The private key as PEM, RSA (2048 bits) or Ed25519: sealed, never read back. Left out, the one that is kept stays."`
 }
 
 type newRetry struct {
@@ -97,6 +112,10 @@ func (s *Server) viewProvider(p fanfare.Provider) providerView {
 	v := providerView{Name: p.Name, Channel: string(p.Channel), From: p.From, Connections: p.Connections, Chunk: p.Chunk, Timeout: p.Timeout.String(),
 		Retry: retryView{p.Retry.Attempts, p.Retry.First.String(), p.Retry.Most.String()}, OnlyTo: append([]string{}, p.OnlyTo...), Default: p.Default}
 	v.URL, v.HasPassword = withoutPassword(p.URL)
+	if d := p.DKIM; d != (fanfare.DKIM{}) {
+		v.DKIM = &dkimView{Domain: d.Domain, Selector: d.Selector}
+		v.DKIM.Record, v.DKIM.Value, _ = s.Providers.DKIMRecord(d) // it was read when it was put
+	}
 	if p.Rate > 0 {
 		v.Rate = &p.Rate
 	}
@@ -208,7 +227,7 @@ func (s *Server) putProvider(ctx context.Context, c *call, in *providerIn) (*rep
 
 // blame finds the field that a provider's error begins with, as in "provider mail: url: …"; empty: none.
 func blame(err error) string {
-	for _, field := range []string{"url", "from", "only_to", "timeout"} {
+	for _, field := range []string{"url", "from", "only_to", "timeout", "dkim"} {
 		if strings.Contains(err.Error(), ": "+field+" ") || strings.Contains(err.Error(), ": "+field+":") {
 			return "/" + field
 		}
@@ -219,6 +238,12 @@ func blame(err error) string {
 func (b *providerBody) provider(name string, old fanfare.Provider) (fanfare.Provider, error) {
 	p := fanfare.Provider{Name: name, Channel: fanfare.ChannelName(b.Channel), From: b.From, Connections: b.Connections, Chunk: b.Chunk, Rate: or(b.Rate, 0),
 		OnlyTo: b.OnlyTo, Default: b.Default, Retry: fanfare.DefaultRetry()}
+	if d := b.DKIM; d != nil {
+		p.DKIM = fanfare.DKIM{Domain: d.Domain, Selector: d.Selector, Key: d.Key}
+		if d.Key == "" {
+			p.DKIM.Key = old.DKIM.Key
+		}
+	}
 	var wrong []FieldDetail
 	duration := func(to *time.Duration, at, text string) {
 		if text == "" {

@@ -399,7 +399,7 @@ func TestProviders(t *testing.T) {
 		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x"}`, status: 422, has: `"pointer":"#/from"`},
 		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","timeout":"long"}`, status: 422, has: `"pointer":"#/timeout"`},
 		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","password":"p"}`, status: 422, has: `"pointer":"#/password"`},
-		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","dkim":{}}`, status: 422, has: `"pointer":"#/dkim"`},
+		{call: "PUT /v1/providers/bad", body: `{"channel":"email","url":"smtp://x","from":"a@b.example","retries":{}}`, status: 422, has: `"pointer":"#/retries"`},
 		{call: "PUT /v1/providers/fixed", body: `{"channel":"null","url":"null:"}`, status: 409, has: `"code":"provider_fixed"`},
 		{call: "PUT /v1/providers/test-email", body: `{"channel":"null","url":"null:"}`, status: 422},
 		{call: "DELETE /v1/providers/fixed", status: 409},

@@ -189,6 +189,8 @@ func (b *book) Check(p fanfare.Provider) error {
 	return null.New().Check(p)
 }
 
+func (b *book) DKIMRecord(d fanfare.DKIM) (name, value string, err error) { return email.DKIMRecord(d) }
+
 func (b *book) Try(_ context.Context, p fanfare.Provider) error {
 	if strings.Contains(p.URL, "down") {
 		return &fanfare.SendError{Step: "connect", Err: os.ErrDeadlineExceeded}

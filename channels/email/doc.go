@@ -8,6 +8,7 @@
 //	from    = "News <news@example.org>"
 //	timeout = "60s"                                                 of an answer; that to a mail's last dot may take 300 s
 //	only_to = ["*@example.com"]                                     others are skipped as filtered
+//	dkim    = { domain = "example.org", selector = "s1", key_file = "dkim.pem" }
 //
 // Without a port it is 587 with a user name, 25 without, 465 for smtps. User name and password are percent-encoded.
 //
@@ -25,4 +26,7 @@
 //     begun and certainly not taken is NotBegun, like a 421: it is no attempt of the person.
 //   - A server that asks for authentication when it is given a sender (530) has refused the account and not the person: NotBegun,
 //     and a SendError with Auth.
+//   - A provider with dkim signs each mail before it leaves (rsa-sha256 or ed25519-sha256, relaxed/relaxed): what people see of the header,
+//     List-Unsubscribe and List-Unsubscribe-Post included, and the body. From and Reply-To are signed once more than they are there. An
+//     item's signature differs with its Date alone. RSA of 2048 bits costs 0.8 ms of a core and mail, Ed25519, which few verify yet, 1/20.
 package email

@@ -32,6 +32,7 @@ type gosmtp struct {
 	mu      sync.Mutex // guards all below
 	offered int        // envelopes
 	arrived []channeltest.Arrival
+	raw     [][]byte // the mails as they came
 	mech    string
 	options smtp.MailOptions // of the last one
 	reached chan struct{}
@@ -177,7 +178,7 @@ func (s *mailSession) Data(r io.Reader) error {
 		s.g.t.Error(err)
 	}
 	s.g.mu.Lock()
-	s.g.arrived = append(s.g.arrived, a)
+	s.g.arrived, s.g.raw = append(s.g.arrived, a), append(s.g.raw, raw)
 	s.g.mu.Unlock()
 	if s.meets && s.g.trouble.Fault == channeltest.ClosedAfter {
 		_ = s.c.Conn().Close()

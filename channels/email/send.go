@@ -102,7 +102,11 @@ func (c *connection) take(items []fanfare.Outgoing, answer func(int, fanfare.Sen
 			all = false
 			continue
 		}
-		c.msgs = append(c.msgs, esmtp.Message{From: c.sender(it.Rendered), To: it.Address, Body: it.Rendered})
+		m := esmtp.Message{From: c.sender(it.Rendered), To: it.Address, Body: it.Rendered}
+		if c.sign != nil { // when its turn comes, while the server is still busy with the one before
+			m.Body, m.Render = nil, func(dst []byte) ([]byte, error) { return c.sign.append(dst, it.Rendered) }
+		}
+		c.msgs = append(c.msgs, m)
 		c.at = append(c.at, i)
 	}
 	return all

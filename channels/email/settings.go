@@ -18,6 +18,7 @@ import (
 type settings struct {
 	smtp   esmtp.Config
 	onlyTo patterns
+	sign   *signer // nil: mail goes unsigned
 }
 
 // parse reads a provider's settings. An error says what to do, and never repeats the URL: it holds a password.
@@ -31,6 +32,9 @@ func parse(p fanfare.Provider) (settings, error) {
 	}
 	if err == nil {
 		s.onlyTo, err = newPatterns(p.OnlyTo)
+	}
+	if err == nil {
+		s.sign, err = newSigner(p.DKIM)
 	}
 	if err != nil {
 		return settings{}, fmt.Errorf("provider %s: %w", p.Name, err)

@@ -38,6 +38,14 @@ type Provider struct {
 	Retry       *Retry              `toml:"retry"`
 	OnlyTo      []string            `toml:"only_to"`
 	Default     bool                `toml:"default"`
+	DKIM        *DKIM               `toml:"dkim"`
+}
+
+// DKIM says by what a provider's mail is signed.
+type DKIM struct {
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	KeyFile  string `toml:"key_file"` // PEM; relative to the configuration file
 }
 
 // Retry is a provider's schedule of temporary refusals.
@@ -172,10 +180,33 @@ func (f *File) Provider(name string) (fanfare.Provider, error) {
 	if err == nil {
 		p.URL, err = withPassword(p.URL, secret)
 	}
+	if err == nil && c.DKIM != nil {
+		p.DKIM, err = f.dkim(*c.DKIM)
+	}
 	if err != nil {
 		return p, fmt.Errorf("%s: providers.%s: %w", f.Path, name, err)
 	}
 	return p, nil
+}
+
+// dkim reads the key; whether it fits is for the channel to say.
+func (f *File) dkim(c DKIM) (fanfare.DKIM, error) {
+	if c.KeyFile == "" {
+		return fanfare.DKIM{}, errors.New(`dkim: key_file is missing; write dkim = { domain = "example.org", selector = "s1", key_file = "dkim.pem" }`)
+	}
+	key, err := os.ReadFile(f.beside(c.KeyFile))
+	if err != nil {
+		return fanfare.DKIM{}, fmt.Errorf("dkim: key_file: %w; give a file that this account may read, or make one: openssl genrsa -out %s 2048", err, c.KeyFile)
+	}
+	return fanfare.DKIM{Domain: c.Domain, Selector: c.Selector, Key: string(key)}, nil
+}
+
+// beside gives a path as it is meant in the file: relative to it.
+func (f *File) beside(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(f.Path), path)
 }
 
 func (f *File) secret(s string) (string, error) {
@@ -187,10 +218,7 @@ func (f *File) secret(s string) (string, error) {
 		return v, nil
 	}
 	if path, ok := strings.CutPrefix(s, "file:"); ok {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(filepath.Dir(f.Path), path)
-		}
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(f.beside(path))
 		if err != nil {
 			return "", fmt.Errorf("password: %w", err)
 		}

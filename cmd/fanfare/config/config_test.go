@@ -98,3 +98,33 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
+
+// TestDKIM: the key is the file's content, wherever the server was started; a file that is not there is told with what to do.
+func TestDKIM(t *testing.T) {
+	path := write(t, `
+[providers.mail]
+dkim = { domain = "example.org", selector = "s1", key_file = "dkim.pem" }
+[providers.gone]
+dkim = { domain = "example.org", selector = "s1", key_file = "gone.pem" }
+[providers.none]
+dkim = { domain = "example.org", selector = "s1" }
+`)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), "dkim.pem"), []byte("the key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Read(path, flags())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := f.Provider("mail"); err != nil || p.DKIM != (fanfare.DKIM{Domain: "example.org", Selector: "s1", Key: "the key"}) {
+		t.Errorf("%+v, %v", p.DKIM, err)
+	}
+	for name, says := range map[string]string{"gone": "openssl genrsa -out gone.pem", "none": "key_file is missing"} {
+		if _, err := f.Provider(name); err == nil || !strings.Contains(err.Error(), "providers."+name+": dkim: ") || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Read(write(t, "[providers.mail]\ndkim = { domain = \"x\", key = \"y\" }\n"), flags()); err == nil || !strings.Contains(err.Error(), ".key") {
+		t.Errorf("an unknown key: %v", err)
+	}
+}

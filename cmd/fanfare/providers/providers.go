@@ -1,5 +1,5 @@
 // Package providers knows all providers of an installation: those of the configuration file and those kept in the database, whose URLs
-// (they hold passwords) are sealed at rest with AES-256-GCM.
+// (they hold passwords) and DKIM keys are sealed at rest with AES-256-GCM.
 package providers
 
 import (
@@ -18,6 +18,9 @@ import (
 )
 
 const sealed = "sealed:"
+
+// dkim is behind the name that a key is sealed for: no provider has such a name, and none of its secrets opens as another.
+const dkim = "\x00dkim"
 
 // Book is the list of providers.
 type Book struct {
@@ -61,7 +64,10 @@ func (b *Book) All(ctx context.Context) ([]fanfare.Provider, error) {
 		if b.Fixed(p.Name) {
 			continue
 		}
-		if p.URL, err = b.Open(p.Name, p.URL); err != nil {
+		if p.URL, err = b.Open(p.Name, p.URL); err == nil {
+			p.DKIM.Key, err = b.Open(p.Name+dkim, p.DKIM.Key)
+		}
+		if err != nil {
 			bad = append(bad, err)
 			continue
 		}
@@ -71,9 +77,12 @@ func (b *Book) All(ctx context.Context) ([]fanfare.Provider, error) {
 	return all, errors.Join(bad...)
 }
 
-// Put keeps a provider, its URL sealed.
+// Put keeps a provider, its secrets sealed.
 func (b *Book) Put(tx fanfare.ControlTx, p fanfare.Provider) error {
 	p.URL = b.Seal(p.Name, p.URL)
+	if p.DKIM.Key != "" {
+		p.DKIM.Key = b.Seal(p.Name+dkim, p.DKIM.Key)
+	}
 	return tx.PutProvider(p)
 }
 

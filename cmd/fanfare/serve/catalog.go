@@ -136,6 +136,9 @@ type shelf struct {
 // Check implements api.Providers.
 func (s shelf) Check(p fanfare.Provider) error { return checkProvider(p) }
 
+// DKIMRecord implements api.Providers.
+func (s shelf) DKIMRecord(d fanfare.DKIM) (name, value string, err error) { return email.DKIMRecord(d) }
+
 // Try implements api.Providers.
 func (s shelf) Try(ctx context.Context, p fanfare.Provider) error {
 	l, ok := s.catalog.lane(p)
