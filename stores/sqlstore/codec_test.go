@@ -184,7 +184,8 @@ func TestStatements(t *testing.T) {
 		if !strings.Contains(source.String(), `"`+name+`"`) {
 			t.Errorf("statement %s is not used", name)
 		}
-		if strings.Contains(text, "/*") && !strings.Contains(text, "/*rows*/") || strings.Contains(text, "SELECT *") {
+		filled, err := texts.of(inSlot(7, name), 2)
+		if err != nil || strings.Contains(filled, "/*") || strings.Contains(text, "SELECT *") || strings.Contains(text, "recipients_") != strings.Contains(filled, "recipients_7") {
 			t.Errorf("statement %s: %s", name, text)
 		}
 	}
@@ -200,5 +201,17 @@ func TestStatements(t *testing.T) {
 	many, err := texts.of("batches.insert", 3)
 	if err != nil || strings.Count(many, "(?, ?, ?, ?, ?, 0)") != 3 || slices.Contains(strings.Split(many, " "), "/*rows*/") {
 		t.Errorf("for three rows: %s (%v)", many, err)
+	}
+}
+
+func TestEachSlot(t *testing.T) {
+	for text, want := range map[string]string{
+		"a;":                              "a;",
+		"a; /*each*/t_/*slot*/;/*end*/ b": "a; t_0;t_1;t_2; b",
+		"/*each*/x/*end*//*each*//*slot*/ < /*slot*/ + 1,/*end*/": "xxx0 < 0 + 1,1 < 1 + 1,2 < 2 + 1,",
+	} {
+		if got := eachSlot(text, 3); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
 	}
 }

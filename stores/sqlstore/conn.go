@@ -46,6 +46,22 @@ func (c *conn) close() error {
 	return errors.Join(append(errs, c.raw.Close())...)
 }
 
+// mostPrepared is how many statements a connection keeps from one transaction to the next: each slot has its own.
+const mostPrepared = 1000
+
+// begin begins a transaction with a statement of the dialect.
+func (c *conn) begin(text string) error {
+	if len(c.prepared) > mostPrepared {
+		for key, s := range c.prepared { // none is under way now
+			delete(c.prepared, key)
+			if err := s.Close(); err != nil {
+				return c.fail(key, err)
+			}
+		}
+	}
+	return c.plain(text)
+}
+
 func (c *conn) fail(name string, err error) error {
 	return fmt.Errorf("%s: %s: %w", c.db.Name(), name, failed(c.db, err))
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"fanfare"
 )
 
 //go:embed sql/*.sql
@@ -109,12 +111,20 @@ func loadStatements() (statements, error) {
 	return all, nil
 }
 
-// of gives the statement, made for n rows where it has a row to repeat.
+// inSlot names a statement for the table of a slot.
+func inSlot(n fanfare.Slot, name string) string { return name + "@" + strconv.Itoa(int(n)) }
+
+// slotMark stands in statements and migrations for the number of a slot.
+const slotMark = "/*slot*/"
+
+// of gives the statement, for the slot that its name may say, and made for n rows where it has a row to repeat.
 func (s statements) of(name string, n int) (string, error) {
+	name, slot, _ := strings.Cut(name, "@")
 	text, ok := s[name]
 	if !ok {
 		return "", fmt.Errorf("there is no statement %s", name)
 	}
+	text = strings.ReplaceAll(text, slotMark, slot)
 	before, rest, repeats := strings.Cut(text, "/*rows*/")
 	if !repeats {
 		return text, nil

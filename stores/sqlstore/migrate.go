@@ -70,14 +70,20 @@ func migrate(ctx context.Context, d Dialect, c *conn, slots int) error {
 	return c.plain("COMMIT")
 }
 
-func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots int) error {
-	if version == 0 {
-		if err := c.script("CREATE TABLE fanfare_schema (version INTEGER PRIMARY KEY, at INTEGER NOT NULL)"); err != nil {
-			return err
+func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots int) (err error) {
+	if version > 0 {
+		slots, err = c.slots()
+	} else {
+		if slots == 0 {
+			slots = defaultSlots
 		}
+		err = c.script("CREATE TABLE fanfare_schema (version INTEGER PRIMARY KEY, at INTEGER NOT NULL)")
+	}
+	if err != nil {
+		return err
 	}
 	for i := version; i < len(steps); i++ {
-		if err := c.script(steps[i]); err != nil {
+		if err := c.script(eachSlot(steps[i], slots)); err != nil {
 			return fmt.Errorf("migration %d: %w", i+1, err)
 		}
 		if err := c.script(fmt.Sprintf("INSERT INTO fanfare_schema (version, at) VALUES (%d, %d)", i+1, time.Now().UnixMicro())); err != nil {
@@ -94,15 +100,37 @@ func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots in
 	if _, err := c.exec("shard.insert", identity); err != nil {
 		return err
 	}
-	if slots == 0 {
-		slots = defaultSlots
-	}
 	for n := range slots {
 		if _, err := c.exec("slots.insert", n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// eachSlot repeats what stands between /*each*/ and /*end*/ for each slot.
+func eachSlot(text string, slots int) string {
+	var b strings.Builder
+	for rest, more := text, true; more; {
+		text, rest, more = strings.Cut(rest, "/*each*/")
+		b.WriteString(text)
+		if more {
+			text, rest, _ = strings.Cut(rest, "/*end*/")
+			for n := range slots {
+				b.WriteString(strings.ReplaceAll(text, slotMark, strconv.Itoa(n)))
+			}
+		}
+	}
+	return b.String()
+}
+
+// slots reads how many slots there are.
+func (c *conn) slots() (n int, err error) {
+	_, err = c.one(func(row []driver.Value) error {
+		n = int(integer(row[0]))
+		return nil
+	}, "slots.count")
+	return n, err
 }
 
 // schemaVersion is 0 for an empty database; one with tables that are not ours is foreign.

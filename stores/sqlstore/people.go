@@ -9,20 +9,14 @@ import (
 	"fanfare/set"
 )
 
-// personOf is the key of recipients: a slot's people lie together, in order of seq.
-func personOf(n fanfare.Slot, seq fanfare.Seq) int64 { return int64(n)<<32 | int64(seq) }
-
-func seqOf(person int64) fanfare.Seq { return fanfare.Seq(person & (set.Universe - 1)) } //nolint:gosec // the low half
-
-// profile is a row of recipients.
+// profile is a row of its slot's recipients.
 type profile struct {
 	fanfare.Recipient
 	mailbox driver.Value // nil: no usable address
 }
 
-func (c *conn) scanProfile(r []driver.Value) (p profile, err error) {
-	person := integer(r[0])
-	p = profile{mailbox: r[8], Recipient: fanfare.Recipient{Person: fanfare.Person{Slot: fanfare.Slot(person >> 32), Seq: seqOf(person)}, //nolint:gosec // as written
+func (c *conn) scanProfile(n fanfare.Slot, r []driver.Value) (p profile, err error) {
+	p = profile{mailbox: r[8], Recipient: fanfare.Recipient{Person: fanfare.Person{Slot: n, Seq: fanfare.Seq(integer(r[0]))}, //nolint:gosec // as written
 		ExternalID: text(r[1]), Email: text(r[2]), Phone: text(r[3]), Locale: text(r[4]), TimeZone: text(r[5]), UpdatedAt: moment(r[7])}}
 	if p.Attributes, err = attributesOf(text(r[6])); err != nil {
 		err = c.damagedRow(fmt.Sprintf("recipients row (slot %d, seq %d)", p.Slot, p.Seq), fmt.Errorf("%w: %w", fanfare.ErrDamaged, err))
@@ -35,12 +29,13 @@ func (s *Store) Slots() int { return s.slots }
 
 // Recipient implements fanfare.People.
 func (s *Store) Recipient(ctx context.Context, externalID string) (fanfare.Recipient, error) {
+	n := fanfare.SlotOf(externalID, s.slots)
 	var p profile
 	err := s.read(ctx, func(c *conn) error {
 		found, err := c.one(func(r []driver.Value) (err error) {
-			p, err = c.scanProfile(r)
+			p, err = c.scanProfile(n, r)
 			return err
-		}, "recipients.by_id", int64(fanfare.SlotOf(externalID, s.slots)), externalID)
+		}, inSlot(n, "recipients.by_id"), externalID)
 		if err == nil && !found {
 			err = missing("recipient", externalID)
 		}
@@ -71,9 +66,9 @@ func (c *conn) resolve(n fanfare.Slot, ids []string) ([]int64, error) {
 		}
 	}
 	if err := c.queryRows(func(r []driver.Value) error {
-		known[text(r[0])] = int64(seqOf(integer(r[1])))
+		known[text(r[0])] = integer(r[1])
 		return nil
-	}, "recipients.find", 1, values, int64(n)); err != nil {
+	}, inSlot(n, "recipients.find"), 1, values); err != nil {
 		return nil, err
 	}
 	seqs := make([]int64, len(ids))
@@ -95,14 +90,14 @@ func (s *Store) Profiles(ctx context.Context, n fanfare.Slot, seqs []fanfare.Seq
 	err := s.readSlot(ctx, n, func(c *conn) error {
 		at := 0
 		take := func(r []driver.Value) error {
-			seq := seqOf(integer(r[0]))
+			seq := fanfare.Seq(integer(r[0])) //nolint:gosec // as written
 			for at < len(seqs) && seqs[at] < seq {
 				at++
 			}
 			if at == len(seqs) || seqs[at] != seq {
 				return nil // one of a range that nobody asked for
 			}
-			p, err := c.scanProfile(r)
+			p, err := c.scanProfile(n, r)
 			for ; at < len(seqs) && seqs[at] == seq; at++ {
 				found[at] = p.Recipient
 			}
@@ -110,13 +105,13 @@ func (s *Store) Profiles(ctx context.Context, n fanfare.Slot, seqs []fanfare.Seq
 		}
 		first, last := seqs[0], seqs[len(seqs)-1]
 		if dense := uint64(last)-uint64(first) < 2*uint64(len(seqs)); dense {
-			return c.query(take, "recipients.range", personOf(n, first), personOf(n, last))
+			return c.query(take, inSlot(n, "recipients.range"), first, last)
 		}
 		values := make([]driver.Value, len(seqs))
 		for i, seq := range seqs {
-			values[i] = personOf(n, seq)
+			values[i] = seq
 		}
-		return c.queryRows(take, "recipients.rows", 1, values)
+		return c.queryRows(take, inSlot(n, "recipients.rows"), 1, values)
 	})
 	if err != nil {
 		return nil, err
@@ -128,10 +123,10 @@ func (s *Store) Profiles(ctx context.Context, n fanfare.Slot, seqs []fanfare.Seq
 func (s *Store) Scan(ctx context.Context, n fanfare.Slot, from fanfare.Seq, limit int, query string) (found []fanfare.Recipient, err error) {
 	err = s.readSlot(ctx, n, func(c *conn) error {
 		return c.query(func(r []driver.Value) error {
-			p, err := c.scanProfile(r)
+			p, err := c.scanProfile(n, r)
 			found = append(found, p.Recipient)
 			return err
-		}, "recipients.scan", personOf(n, from), personOf(n, set.Universe-1), query, query, query, query, max(limit, 0))
+		}, inSlot(n, "recipients.scan"), from, query, query, query, query, max(limit, 0))
 	})
 	if err != nil {
 		return nil, err
@@ -148,7 +143,7 @@ func (s *Store) Mailboxes(ctx context.Context, n fanfare.Slot, c fanfare.Channel
 	last, _ := members.Max()
 	return s.readSlot(ctx, n, func(c *conn) error {
 		take := func(r []driver.Value) error {
-			if seq := seqOf(integer(r[0])); members.Contains(seq) {
+			if seq := fanfare.Seq(integer(r[0])); members.Contains(seq) { //nolint:gosec // as written
 				fn(seq, uint64(integer(r[1]))) //nolint:gosec // all 64 bits
 			}
 			return nil
@@ -156,10 +151,10 @@ func (s *Store) Mailboxes(ctx context.Context, n fanfare.Slot, c fanfare.Channel
 		if few := uint64(members.Len()); uint64(last)-uint64(first) > 8*few {
 			values := make([]driver.Value, 0, few)
 			for seq := range members.All() {
-				values = append(values, personOf(n, seq))
+				values = append(values, seq)
 			}
-			return c.queryRows(take, "mailboxes.rows", 1, values)
+			return c.queryRows(take, inSlot(n, "mailboxes.rows"), 1, values)
 		}
-		return c.query(take, "mailboxes.range", personOf(n, first), personOf(n, last))
+		return c.query(take, inSlot(n, "mailboxes.range"), first, last)
 	})
 }

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,7 +19,7 @@ type Options struct {
 
 const (
 	defaultSlots = 16
-	maxSlots     = 1<<16 - 1
+	maxSlots     = 1024 // each has tables of its own
 	defaultCache = 128 << 20
 )
 
@@ -78,14 +77,11 @@ func Open(ctx context.Context, d Dialect, db Database, o Options) (*Store, error
 }
 
 // prepare brings the tables to this version and reads what never changes.
-func (s *Store) prepare(ctx context.Context, c *conn, slots int) error {
+func (s *Store) prepare(ctx context.Context, c *conn, slots int) (err error) {
 	if err := migrate(ctx, s.dialect, c, slots); err != nil {
 		return err
 	}
-	if _, err := c.one(func(row []driver.Value) error {
-		s.slots = int(integer(row[0]))
-		return nil
-	}, "slots.count"); err != nil {
+	if s.slots, err = c.slots(); err != nil {
 		return err
 	}
 	if slots != 0 && slots != s.slots {
@@ -149,7 +145,7 @@ func (s *Store) read(ctx context.Context, fn func(c *conn) error) (err error) {
 			err = end
 		}
 	}()
-	if err := c.plain(s.dialect.BeginRead); err != nil {
+	if err := c.begin(s.dialect.BeginRead); err != nil {
 		return err
 	}
 	err = fn(c)

@@ -201,10 +201,19 @@ func (s *Store) checkBatches(c *conn, say func(error)) error {
 }
 
 func (s *Store) checkPeople(c *conn, say func(error)) error {
-	return c.query(func(r []driver.Value) error {
-		if _, err := c.scanProfile(r); err != nil {
+	for i := range s.slots {
+		n := fanfare.Slot(i) //nolint:gosec // has them
+		if err := c.query(func(r []driver.Value) error {
+			if _, err := c.scanProfile(n, r); err != nil {
+				say(err)
+			}
+			return nil
+		}, inSlot(n, "recipients.range"), 0, set.Universe-1); err != nil {
+			if !errors.Is(err, fanfare.ErrDamaged) {
+				return err
+			}
 			say(err)
 		}
-		return nil
-	}, "recipients.all")
+	}
+	return nil
 }

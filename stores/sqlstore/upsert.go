@@ -29,12 +29,12 @@ type upsert struct {
 type creation struct {
 	statement       string
 	width           int                 // arguments of a row
-	args            []driver.NamedValue // of each statement: the slot, the time, then the rows; a row begins with the index of its change
+	args            []driver.NamedValue // of each statement: the time, then the rows; a row begins with the index of its change
 	usable, invalid []uint32            // indices of changes by their addresses
 }
 
 // recipientValues is how many values a row of recipients has.
-const recipientValues = 10
+const recipientValues = 9
 
 // fewChanges is how many changes share a transaction with other calls.
 const fewChanges = 10
@@ -88,16 +88,16 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 
 // prepare makes the rows of people nobody of whom is known, in the caller's goroutine.
 func (u *upsert) prepare() (*creation, error) {
-	f := &creation{statement: "recipients.create_plain", width: 5}
+	f := &creation{statement: inSlot(u.slot, "recipients.create_plain"), width: 5}
 	for i := range u.changes {
 		if c := &u.changes[i]; said(c.Phone)+said(c.Locale)+said(c.TimeZone) != "" {
-			f.statement, f.width = "recipients.create", 8
+			f.statement, f.width = inSlot(u.slot, "recipients.create"), 8
 			break
 		}
 	}
-	f.args = make([]driver.NamedValue, 0, len(u.changes)*f.width+2*(len(u.changes)/manyRows+20))
+	f.args = make([]driver.NamedValue, 0, len(u.changes)*f.width+len(u.changes)/manyRows+20)
 	var scratch []byte
-	slot, left, ordinal := driver.Value(int64(u.slot)), 0, 0
+	left, ordinal := 0, 0
 	put := func(v driver.Value) {
 		ordinal++
 		f.args = append(f.args, driver.NamedValue{Ordinal: ordinal, Value: v})
@@ -105,7 +105,6 @@ func (u *upsert) prepare() (*creation, error) {
 	for k, i := range u.order {
 		if left == 0 {
 			left, ordinal = rowsOf(len(u.order)-k), 0
-			put(slot)
 			put(nil)
 		}
 		left--
@@ -155,9 +154,9 @@ func (f *creation) insert(t *tx, rows int, first int64) error {
 	now := driver.Value(t.now.UnixMicro())
 	for args := f.args; rows > 0; {
 		n := rowsOf(rows)
-		these := args[:2+n*f.width]
-		these[1].Value = now
-		for at := 2; at < len(these); at += f.width {
+		these := args[:1+n*f.width]
+		these[0].Value = now
+		for at := 1; at < len(these); at += f.width {
 			these[at].Value = first + these[at].Value.(int64) //nolint:forcetypeassert // prepare put it there
 		}
 		if err := t.exact(f.statement, n, these); err != nil {
@@ -220,7 +219,7 @@ func (u *upsert) create(t *tx, f *creation) error {
 	if end >= set.Universe {
 		return fmt.Errorf("slot %d cannot hold %d recipients more: %w", u.slot, len(u.changes), fanfare.ErrUsage)
 	}
-	if err := f.insert(t, len(u.changes), personOf(u.slot, fanfare.Seq(r.next))); err != nil { //nolint:gosec // below Universe
+	if err := f.insert(t, len(u.changes), int64(r.next)); err != nil { //nolint:gosec // below Universe
 		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Data {
 			t.s.writer.meetsKnown[u.slot] = true
 			return errKnown
@@ -324,10 +323,10 @@ func (u *upsert) find(t *tx) (map[string]*known, error) {
 		}
 	}
 	err := t.queryRows(func(r []driver.Value) error {
-		p, err := t.scanProfile(r)
+		p, err := t.scanProfile(u.slot, r)
 		people[p.ExternalID] = &known{profile: p}
 		return err
-	}, "recipients.known", 1, values, int64(u.slot))
+	}, inSlot(u.slot, "recipients.known"), 1, values)
 	return people, err
 }
 
@@ -400,17 +399,17 @@ func (u *upsert) write(t *tx, people map[string]*known) error {
 		case p.changed:
 			var row []driver.Value
 			if row, err = t.appendProfile(nil, &p.profile); err == nil {
-				_, err = t.exec("recipients.update", row[2], row[3], row[5], row[6], row[7], row[8], row[9], row[0])
+				_, err = t.exec(inSlot(u.slot, "recipients.update"), row[1], row[2], row[4], row[5], row[6], row[7], row[8], row[0])
 			}
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return t.execRows("recipients.insert", recipientValues, created)
+	return t.execRows(inSlot(u.slot, "recipients.insert"), recipientValues, created)
 }
 
-// appendProfile appends the values of a row of recipients.
+// appendProfile appends the values of a row of its slot's recipients.
 func (c *conn) appendProfile(to []driver.Value, p *profile) ([]driver.Value, error) {
 	var err error
 	if c.scratch, err = appendAttributes(c.scratch[:0], p.Attributes); err != nil {
@@ -420,8 +419,7 @@ func (c *conn) appendProfile(to []driver.Value, p *profile) ([]driver.Value, err
 	if len(c.scratch) > 0 {
 		attributes = string(c.scratch)
 	}
-	return append(to, personOf(p.Slot, p.Seq), int64(p.Slot), p.mailbox, micros(p.UpdatedAt), p.ExternalID, p.Email, p.Phone, p.Locale, p.TimeZone,
-		attributes), nil
+	return append(to, p.Seq, p.mailbox, micros(p.UpdatedAt), p.ExternalID, p.Email, p.Phone, p.Locale, p.TimeZone, attributes), nil
 }
 
 // editing changes sets of one slot, to be kept together.

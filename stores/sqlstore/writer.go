@@ -204,9 +204,9 @@ func (u *unit) lose(why error) {
 }
 
 func (w *writer) begin() error {
-	err := w.c.plain(w.s.dialect.BeginWrite)
+	err := w.c.begin(w.s.dialect.BeginWrite)
 	if err != nil && w.c.plain("ROLLBACK") == nil { // left open by a transaction that failed
-		err = w.c.plain(w.s.dialect.BeginWrite)
+		err = w.c.begin(w.s.dialect.BeginWrite)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ b.message, b.slot, b.batch, b.first, b.n, b.state, b.sent, b.failed, b.skipped, 
   AND sent + failed + skipped + uncertain = CASE state WHEN 0 THEN 0 ELSE n END);
 
 -- A /*rows*/(…)/*end*/ stands for as many rows as a statement is made for; unused ones are filled with what is never found.
+-- A /*slot*/ stands for the number of the slot whose table is meant.
 
 -- name: slots.insert
 INSERT INTO slots (slot, epoch, open, next_seq, rev, changed) VALUES (?, 1, 1, 0, 0, 0);
@@ -163,58 +164,53 @@ SELECT reason, code, text, COUNT(*) AS count FROM exceptions WHERE message = ? A
 GROUP BY reason, code, text ORDER BY count DESC, reason, code, text LIMIT ?;
 
 -- name: recipients.insert
-INSERT INTO recipients (person, slot, mailbox, updated_at, external_id, email, phone, locale, time_zone, attributes)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
+INSERT INTO recipients_/*slot*/ (seq, mailbox, updated_at, external_id, email, phone, locale, time_zone, attributes)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
 
 -- Of an import: who has a phone, locale or time zone, and who has none.
 
 -- name: recipients.create
-INSERT INTO recipients (slot, updated_at, person, mailbox, external_id, email, attributes, phone, locale, time_zone)
-VALUES /*rows*/(?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
+INSERT INTO recipients_/*slot*/ (updated_at, seq, mailbox, external_id, email, attributes, phone, locale, time_zone)
+VALUES /*rows*/(?1, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/;
 
 -- name: recipients.create_plain
-INSERT INTO recipients (slot, updated_at, person, mailbox, external_id, email, attributes, phone, locale, time_zone)
-VALUES /*rows*/(?1, ?2, ?, ?, ?, ?, ?, '', '', '')/*end*/;
+INSERT INTO recipients_/*slot*/ (updated_at, seq, mailbox, external_id, email, attributes, phone, locale, time_zone)
+VALUES /*rows*/(?1, ?, ?, ?, ?, ?, '', '', '')/*end*/;
 
 -- name: recipients.update
-UPDATE recipients SET mailbox = ?, updated_at = ?, email = ?, phone = ?, locale = ?, time_zone = ?, attributes = ? WHERE person = ?;
+UPDATE recipients_/*slot*/ SET mailbox = ?, updated_at = ?, email = ?, phone = ?, locale = ?, time_zone = ?, attributes = ? WHERE seq = ?;
 
 -- name: recipients.by_id
-SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients
-WHERE slot = ? AND external_id = ?;
+SELECT seq, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients_/*slot*/ WHERE external_id = ?;
 
 -- name: recipients.known
 WITH want (external_id) AS (VALUES /*rows*/(?)/*end*/)
-SELECT r.person, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
-FROM want w CROSS JOIN recipients r ON r.slot = ? AND r.external_id = w.external_id;
+SELECT r.seq, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
+FROM want w CROSS JOIN recipients_/*slot*/ r ON r.external_id = w.external_id;
 
 -- name: recipients.find
 WITH want (external_id) AS (VALUES /*rows*/(?)/*end*/)
-SELECT r.external_id, r.person FROM want w CROSS JOIN recipients r ON r.slot = ? AND r.external_id = w.external_id;
+SELECT r.external_id, r.seq FROM want w CROSS JOIN recipients_/*slot*/ r ON r.external_id = w.external_id;
 
 -- name: recipients.rows
-WITH want (person) AS (VALUES /*rows*/(?)/*end*/)
-SELECT r.person, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
-FROM want w CROSS JOIN recipients r ON r.person = w.person;
+WITH want (seq) AS (VALUES /*rows*/(?)/*end*/)
+SELECT r.seq, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
+FROM want w CROSS JOIN recipients_/*slot*/ r ON r.seq = w.seq;
 
 -- name: recipients.range
-SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients
-WHERE person >= ? AND person <= ? ORDER BY person;
-
--- name: recipients.all
-SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients ORDER BY person;
+SELECT seq, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients_/*slot*/
+WHERE seq >= ? AND seq <= ? ORDER BY seq;
 
 -- name: recipients.scan
-SELECT person, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients
-WHERE person >= ? AND person <= ? AND (? = '' OR instr(external_id, ?) > 0 OR instr(email, ?) > 0 OR instr(phone, ?) > 0)
-ORDER BY person LIMIT ?;
+SELECT seq, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients_/*slot*/
+WHERE seq >= ? AND (? = '' OR instr(external_id, ?) > 0 OR instr(email, ?) > 0 OR instr(phone, ?) > 0) ORDER BY seq LIMIT ?;
 
 -- name: mailboxes.range
-SELECT person, mailbox FROM recipients WHERE person >= ? AND person <= ? AND mailbox IS NOT NULL ORDER BY person;
+SELECT seq, mailbox FROM recipients_/*slot*/ WHERE seq >= ? AND seq <= ? AND mailbox IS NOT NULL ORDER BY seq;
 
 -- name: mailboxes.rows
-WITH want (person) AS (VALUES /*rows*/(?)/*end*/)
-SELECT r.person, r.mailbox FROM want w CROSS JOIN recipients r ON r.person = w.person WHERE r.mailbox IS NOT NULL;
+WITH want (seq) AS (VALUES /*rows*/(?)/*end*/)
+SELECT r.seq, r.mailbox FROM want w CROSS JOIN recipients_/*slot*/ r ON r.seq = w.seq WHERE r.mailbox IS NOT NULL;
 
 -- name: marks.get
 SELECT answers FROM marks WHERE work = ? AND part = ? AND slot = ?;
