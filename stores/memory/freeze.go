@@ -100,8 +100,10 @@ func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 		return err
 	}
 	defer s.mu.Unlock()
-	if _, there := sl.messages[m]; there {
+	_, there := sl.messages[m]
+	if _, marked := sl.receipts[m]; there || marked {
 		delete(sl.messages, m)
+		delete(sl.receipts, m)
 		s.wrote(n)
 	}
 	return nil

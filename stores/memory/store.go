@@ -24,17 +24,22 @@ type Store struct {
 	rules  fanfare.Rules
 	shards int
 
-	mu      sync.Mutex // guards everything below
-	closed  bool
-	control control
-	slots   []slot
-	heads   []int64 // by shard
-	stored  string
-	found   string
-	aliveAt time.Time
+	mu              sync.Mutex // guards everything below
+	closed          bool
+	control         control
+	slots           []slot
+	heads           []int64    // by shard
+	receipts        []receipts // by shard
+	damagedReceipts map[receiptRow]bool
+	stored          string
+	found           string
+	aliveAt         time.Time
 }
 
-var _ fanfare.Store = (*Store)(nil)
+var (
+	_ fanfare.Store    = (*Store)(nil)
+	_ fanfare.Receipts = (*Store)(nil)
+)
 
 // slot is what one slot keeps.
 type slot struct {
@@ -47,6 +52,7 @@ type slot struct {
 	before   map[fanfare.SetName]*set.Set // as of the last Append; only for a rule that a test broke
 	messages map[fanfare.MessageNum]*work
 	marks    map[fanfare.Mark][]fanfare.Upserted
+	receipts map[fanfare.MessageNum]map[fanfare.Seq]*fanfare.Receipted
 }
 
 // person is a profile.
@@ -78,10 +84,11 @@ func Open(c Config) *Store {
 		c.Now = time.Now
 	}
 	s := &Store{now: c.Now, rules: c.Rules, shards: c.Shards, slots: make([]slot, c.Slots), heads: make([]int64, c.Shards),
-		stored: "memory", found: "memory"}
+		receipts: make([]receipts, c.Shards), damagedReceipts: make(map[receiptRow]bool), stored: "memory", found: "memory"}
 	for i := range s.slots {
 		s.slots[i] = slot{ids: make(map[string]fanfare.Seq), people: make(map[fanfare.Seq]*person), sets: make(map[fanfare.SetName]*set.Set),
-			messages: make(map[fanfare.MessageNum]*work), marks: make(map[fanfare.Mark][]fanfare.Upserted)}
+			messages: make(map[fanfare.MessageNum]*work), marks: make(map[fanfare.Mark][]fanfare.Upserted),
+			receipts: make(map[fanfare.MessageNum]map[fanfare.Seq]*fanfare.Receipted)}
 	}
 	s.control.open()
 	return s
@@ -202,6 +209,9 @@ func (s *Store) Check(ctx context.Context) ([]string, error) {
 				found = append(found, damagedBatch(w.batches[b].BatchRef).Error())
 			}
 		}
+	}
+	for row := range s.damagedReceipts {
+		found = append(found, damagedReceipts(row).Error())
 	}
 	return found, nil
 }
