@@ -116,11 +116,17 @@ func (s *Set) Select(i int) (uint32, bool) {
 }
 
 // SelectRange appends the members of rank from <= r < to, ascending, to dst. Ranks that do not exist give nothing.
-// It costs one look at each container before them and one step for each member it gives.
+// It costs one look at each container before them and one step for each member it gives, next to none where they are neighbours.
 func (s *Set) SelectRange(dst []uint32, from, to int) []uint32 {
 	from = max(from, 0)
 	first, ok := s.Select(from)
 	if !ok || to <= from {
+		return dst
+	}
+	if last, ok := s.Select(to - 1); ok && int64(last)-int64(first) == int64(to-1-from) {
+		for n := range uint32(to - from) { //nolint:gosec // no more than there are members
+			dst = append(dst, first+n)
+		}
 		return dst
 	}
 	var it roaring.IntIterator
