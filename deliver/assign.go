@@ -121,8 +121,20 @@ func (c *Core) chunk(l *lane, m *message, cl *claim, cn *conn, n int) {
 }
 
 func (c *Core) newChunk(cl *claim, n int) *Chunk {
-	return &Chunk{Claim: cl.id, Lane: cl.lane.Name, Ref: cl.ref, Revision: cl.message.look.Revision, Items: make([]ChunkItem, 0, n), claim: cl,
+	return &Chunk{Claim: cl.id, Lane: cl.lane.Name, Ref: cl.ref, Revision: cl.message.look.Revision, Items: cl.lane.items(n), claim: cl,
 		Pass: &Pass{sights: &c.sights, lease: cl.lease, message: cl.ref.Message, generation: cl.generation, blind: c.Rules.NoLookBeforeSend}}
+}
+
+// items gives room for a chunk of n, that of a former one if there is any: most of what sending would allocate.
+func (l *lane) items(n int) []ChunkItem {
+	if last := len(l.spare) - 1; last >= 0 {
+		items := l.spare[last]
+		l.spare[last], l.spare = nil, l.spare[:last]
+		if cap(items) >= n {
+			return items[:0]
+		}
+	}
+	return make([]ChunkItem, 0, n)
 }
 
 // served notes that a message had its turn.

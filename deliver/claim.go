@@ -153,7 +153,7 @@ func (c *Core) first(cl *claim) *fanfare.FirstChunk {
 	}
 	cl.first = l.conns[i]
 	cl.first.chunk = &Chunk{claim: cl}
-	return &fanfare.FirstChunk{Most: l.Provider.Chunk, Suppressions: fanfare.Suppressions(m.look.Channel, m.look.Topic, m.look.Essential)}
+	return &fanfare.FirstChunk{Most: l.Provider.Chunk, Suppressions: m.silence}
 }
 
 // release gives back the connection of a claim that did not begin.

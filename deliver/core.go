@@ -72,10 +72,11 @@ type message struct {
 	served  float64 // chunks by share, virtual time
 	permits permits
 	answers ring
-	backoff Instant // of batches given up for later: the earliest; Never: none
-	moved   Instant // when the last chunk of it was made
-	unread  trouble // its content, by the last chunk of it that came back
-	rests   Instant // until then no chunk is made, for that
+	backoff Instant                   // of batches given up for later: the earliest; Never: none
+	moved   Instant                   // when the last chunk of it was made
+	unread  trouble                   // its content, by the last chunk of it that came back
+	silence []fanfare.SuppressionPart // who gets nothing of it
+	rests   Instant                   // until then no chunk is made, for that
 }
 
 // lane is a provider as this node uses it.
@@ -94,6 +95,7 @@ type lane struct {
 	breaker   breaker
 	clock     float64
 	idleSince Instant
+	spare     [][]ChunkItem // of chunks whose results are durable
 }
 
 type pendingTask struct {
@@ -317,6 +319,9 @@ func (c *Core) looked(e Looked) {
 			c.messages = slices.Insert(c.messages, i, &message{backoff: Never, moved: c.now})
 		}
 		m := c.messages[i]
+		if m.silence == nil || m.look.Channel != l.Channel || m.look.Topic != l.Topic || m.look.Essential != l.Essential {
+			m.silence = fanfare.Suppressions(l.Channel, l.Topic, l.Essential)
+		}
 		if m.look.State.Generation != l.State.Generation {
 			m.answers, m.backoff, m.moved = ring{}, Never, c.now // counted anew after each resume
 		}
@@ -333,8 +338,11 @@ func (m *message) sending(g fanfare.Generation) bool {
 }
 
 // most is how many claims the lane holds at most: twice what its connections have in flight, so that the next are claimed and loaded
-// while these are sent.
+// while these are sent. A claim that takes its batch as one chunk has nothing to load, so it is asked for when a connection is free for it.
 func (l *lane) most() int {
+	if l.whole() {
+		return min(mostClaims, l.Provider.Connections)
+	}
 	return min(mostClaims, 2*((l.Provider.Connections*l.Provider.Chunk+batchSize-1)/batchSize)+4)
 }
 
@@ -343,20 +351,10 @@ func (l *lane) free() int {
 	if l.gone || l.breaker.open && l.held+l.asked > 0 {
 		return 0
 	}
-	most := l.most() - l.held - l.asked
-	if l.whole() && len(l.conns) >= l.Provider.Connections {
-		idle := 0
-		for _, cn := range l.conns {
-			if cn.open && cn.chunk == nil && cn.owes == nil {
-				idle++
-			}
-		}
-		most = min(most, idle)
-	}
-	return max(0, most-len(l.unsure))
+	return max(0, l.most()-l.held-l.asked-len(l.unsure))
 }
 
-// whole says whether a claim takes its batch as one chunk: then there is no use in claiming before a connection is free.
+// whole says whether a claim takes its batch as one chunk.
 func (l *lane) whole() bool {
 	return l.Bare && l.permits.rate == 0 && l.Provider.Chunk >= batchSize
 }

@@ -17,7 +17,7 @@ const (
 	configureEvery = 2 * time.Second
 	afterGrace     = 5 * time.Second // for what the end of the grace interrupted to be recorded
 	tellGrace      = time.Second
-	appenders      = 2 // calls of Append a shard that may overlap
+	appenders      = 4 // calls of Append a shard that may overlap
 )
 
 // Store is what a node asks of a store.

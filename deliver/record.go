@@ -41,7 +41,7 @@ func (c *Core) write(cl *claim) {
 			continue
 		}
 		if r.Intent == nil {
-			r.Intent = &fanfare.Intent{Members: make([]fanfare.Member, 0, len(w.chunks)*len(cn.chunk.Items)), Suppressions: fanfare.Suppressions(cl.message.look.Channel, cl.message.look.Topic, cl.message.look.Essential)}
+			r.Intent = &fanfare.Intent{Members: make([]fanfare.Member, 0, len(w.chunks)*len(cn.chunk.Items)), Suppressions: cl.message.silence}
 		}
 		for _, it := range cn.chunk.Items {
 			r.Intent.Members = append(r.Intent.Members, it.Member)
@@ -149,15 +149,19 @@ func (c *Core) apply(cl *claim, r *fanfare.Record, x *result) {
 
 // applySent makes a chunk that was taken whole part of a record.
 func (cl *claim) applySent(r *fanfare.Record, x *result) {
-	r.Next.Sent += len(x.all)
+	next := &r.Next
+	next.Sent += len(x.all)
 	r.SentNow = true
+	runs := next.Runs
+	if len(cl.exceptions) == 0 && len(x.all) == next.InFlight.Len() && (len(runs) == 0 || runs[len(runs)-1].Revision == x.revision) {
+		cl.ran(next, x.all[0].Rank, x.revision) // nobody else of the batch is in flight, and all were sent with the last revision
+		next.InFlight.Reset()
+		return
+	}
 	for i := range x.all {
 		it := &x.all[i]
-		r.Next.InFlight.Clear(it.Rank)
-		cl.ran(&r.Next, it.Rank, x.revision)
-		if len(cl.exceptions) == 0 {
-			continue
-		}
+		next.InFlight.Clear(it.Rank)
+		cl.ran(next, it.Rank, x.revision)
 		if _, there := cl.exceptions[it.Rank]; there {
 			cl.except(r, fanfare.Exception{Rank: it.Rank, Seq: it.Seq, Result: fanfare.ResultSent, Attempts: it.Attempt})
 		}
@@ -236,6 +240,12 @@ func (c *Core) recorded(w *write, row fanfare.Batch, halted bool) {
 	cl, r := w.claim, w.entry.Record
 	cl.record, cl.row = nil, row
 	settle(w.owed)
+	for i := range cl.results[:w.results] {
+		if x := &cl.results[i]; x.all != nil {
+			cl.lane.spare = append(cl.lane.spare, x.all)
+			x.all = nil
+		}
+	}
 	cl.results = cl.results[w.results:]
 	if len(cl.results) == 0 {
 		cl.results = nil
