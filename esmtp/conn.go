@@ -39,7 +39,7 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// Timeouts are how long each answer may take. A zero one means its default.
+// Timeouts are how long each answer may take, to a tenth: one may be over by so much too early. A zero one means its default.
 type Timeouts struct {
 	Connect  time.Duration // 30 s, the TLS handshake its own 30 s
 	Greeting time.Duration // 60 s
@@ -88,6 +88,27 @@ type Conn struct {
 	from   struct{ given, wire, why string } // the last sender, parsed
 	fromU8 bool
 	broken *Error
+
+	readBy, writeBy deadline
+}
+
+// deadline is one of the connection's, as it was set last. To move it costs more than to read an answer that is there already.
+type deadline struct{ at time.Time }
+
+// early is the share of a limit by which a deadline may end too early: one that was set for an answer before serves this one too.
+const early = 10
+
+func (d *deadline) set(by func(time.Time) error, at time.Time) {
+	d.at = at
+	_ = by(at)
+}
+
+// within has the deadline end when limit has passed from now, or by a tenth of limit earlier; never later.
+func (d *deadline) within(by func(time.Time) error, limit time.Duration) {
+	at := time.Now().Add(limit)
+	if ahead := at.Sub(d.at); ahead < 0 || ahead > limit/early {
+		d.set(by, at)
+	}
 }
 
 // Dial connects, greets, secures and signs in. Its error is an *Error.
@@ -268,7 +289,7 @@ func (c *Conn) Alive() bool {
 	if c.broken != nil {
 		return false
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+	c.readBy.set(c.nc.SetReadDeadline, time.Now().Add(time.Millisecond))
 	_, err := c.in.in.Peek(1)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return true
@@ -311,7 +332,7 @@ func (c *Conn) command(ctx context.Context, step Step, line string) (reply, *Err
 // reply reads one answer that may take as long as limit.
 func (c *Conn) reply(ctx context.Context, step Step, limit time.Duration) (reply, *Error) {
 	if !c.in.lineBuffered() {
-		_ = c.nc.SetReadDeadline(time.Now().Add(limit)) // one for the whole reply: a server cannot drip for ever
+		c.readBy.within(c.nc.SetReadDeadline, limit) // one for the whole reply: a server cannot drip for ever
 	}
 	r, err := c.in.read()
 	if err != nil {
@@ -327,7 +348,7 @@ const writePiece = 128 << 10
 func (c *Conn) write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.t.Write))
+		c.writeBy.within(c.nc.SetWriteDeadline, c.t.Write)
 		n, err := c.nc.Write(b[done:min(done+writePiece, len(b))])
 		done += n
 		if err != nil {

@@ -20,7 +20,7 @@ type group struct {
 
 	cur  int // the message whose envelope follows; -1: none
 	from int // the place of its first byte
-	body []byte
+	body letter
 	at   time.Time // when may was asked
 }
 

@@ -66,6 +66,20 @@ func appendMended(dst, body []byte) []byte {
 	return dst
 }
 
+// IsCanonical says whether a body is as DATA wants it and asks nothing of the server: ASCII, every line ended by CRLF, the last one too,
+// none of them begun by a dot.
+func IsCanonical(body []byte) bool {
+	atStart := true
+	for i, c := range body {
+		switch {
+		case c >= 0x80, atStart && c == '.', c == '\r' && (i+1 == len(body) || body[i+1] != '\n'), c == '\n' && (i == 0 || body[i-1] != '\r'):
+			return false
+		}
+		atStart = c == '\n'
+	}
+	return atStart
+}
+
 // eightBit says whether a body has a byte beyond ASCII.
 func eightBit(b []byte) bool {
 	const high = 0x8080808080808080

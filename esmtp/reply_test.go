@@ -135,6 +135,19 @@ func FuzzStuffed(f *testing.F) {
 	})
 }
 
+// A canonical body is one that would leave as it is from any server's point of view.
+func FuzzCanonical(f *testing.F) {
+	for _, s := range []string{"", "a\r\n", "a", ".a\r\n", "a\r\n.b\r\n", "a\n", "a\r", "\r\n", "a\r\r\n", "\n", "\xc3\xa9\r\n", "a\r\nb.\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		want := bytes.Equal(appendStuffed(nil, body), body) && !eightBit(body)
+		if got := IsCanonical(body); got != want {
+			t.Fatalf("%q: %v, want %v", body, got, want)
+		}
+	})
+}
+
 func TestEightBit(t *testing.T) {
 	for n := range 70 {
 		b := bytes.Repeat([]byte{'a'}, n)

@@ -53,6 +53,7 @@ func (c *Conn) secure(ctx context.Context, cfg Config, host string, step Step) *
 		return e
 	}
 	_ = c.raw.SetDeadline(time.Time{})
+	c.readBy, c.writeBy = deadline{}, deadline{}
 	c.nc, c.in = secured, newReplies(secured)
 	return nil
 }

@@ -16,6 +16,8 @@ type Message struct {
 	Body []byte // header and body; line ends and dots are taken care of
 	// Render appends the body to dst, when Body is nil. It runs shortly before the message is begun, not always followed by it.
 	Render func(dst []byte) ([]byte, error)
+	// Canonical promises a body of which [IsCanonical] is true: it leaves as it is, unread.
+	Canonical bool
 }
 
 // Kind is what became of a message.
@@ -60,7 +62,18 @@ const lookAgain = 250 * time.Millisecond
 // An error is an *Error and means that the connection is of no use any more; the answers say what became of each message.
 // When ctx ends the connection is closed at once.
 func (c *Conn) Send(ctx context.Context, msgs []Message, may func(i int) bool, answer func(i int, a Answer)) error {
-	s := sending{c: c, ctx: ctx, msgs: msgs, may: may, answer: answer}
+	return c.Stream(ctx, func() []Message {
+		all := msgs
+		msgs = nil
+		return all
+	}, may, answer)
+}
+
+// Stream is Send of messages that come by and by. more is asked when an envelope could leave and all that it gave were begun: the first
+// envelope of what it gives leaves with the last dot of what it gave before. It does not wait; when it gives none, or when may says no, the
+// stream ends with the answers that are owed. Messages are numbered through.
+func (c *Conn) Stream(ctx context.Context, more func() []Message, may func(i int) bool, answer func(i int, a Answer)) error {
+	s := sending{c: c, ctx: ctx, more: more, msgs: more(), may: may, answer: answer}
 	err := c.broken
 	if err == nil {
 		stop := c.watch(ctx)
@@ -77,7 +90,7 @@ func (c *Conn) Send(ctx context.Context, msgs []Message, may func(i int) bool, a
 	if err != nil {
 		left = err.answer(NotBegun)
 	}
-	for ; s.next < len(msgs); s.next++ {
+	for ; s.next < s.base+len(s.msgs); s.next++ {
 		answer(s.next, left)
 	}
 	if cap(c.out) > 1<<20 { // one giant does not stay
@@ -98,17 +111,25 @@ func (e *Error) answer(k Kind) Answer {
 	return a
 }
 
-// sending is one call of Send.
+// letter is a message's header and body.
+type letter struct {
+	bytes     []byte
+	canonical bool
+}
+
+// sending is one call of Stream.
 type sending struct {
 	c      *Conn
 	ctx    context.Context
-	msgs   []Message
+	more   func() []Message
 	may    func(int) bool
 	answer func(int, Answer)
 
-	next  int // the first message that was neither begun nor answered
+	msgs  []Message // what more gave last
+	base  int       // the number of the first of them
+	next  int       // the first message that was neither begun nor answered
 	ready bool
-	body  []byte // of next, when ready
+	body  letter // of next, when ready
 	mail  []byte // its MAIL line
 	rcpt  []byte // its RCPT line
 	flip  int    // which of the connection's two body buffers is free
@@ -117,8 +138,8 @@ type sending struct {
 
 // prepare finds the next message that can be sent, renders it and builds its envelope. Those that cannot are answered.
 func (s *sending) prepare() bool {
-	for !s.ready && s.next < len(s.msgs) {
-		a, ok := s.build(&s.msgs[s.next])
+	for !s.ready && s.next < s.base+len(s.msgs) {
+		a, ok := s.build(&s.msgs[s.next-s.base])
 		if ok {
 			s.ready = true
 			break
@@ -127,6 +148,17 @@ func (s *sending) prepare() bool {
 		s.next++
 	}
 	return s.ready
+}
+
+// find is prepare, also among messages that were not asked for yet.
+func (s *sending) find() bool {
+	for !s.prepare() {
+		s.base, s.msgs = s.next, s.more()
+		if len(s.msgs) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func local(step Step, enhanced, text string) (Answer, bool) {
@@ -149,26 +181,26 @@ func (s *sending) build(m *Message) (Answer, bool) {
 	if utf8 && !c.caps.SMTPUTF8 {
 		return local(StepRcpt, "5.6.7", "the server does not offer SMTPUTF8, which this address needs")
 	}
-	s.body = m.Body
-	if s.body == nil && m.Render != nil {
-		s.body, err = m.Render(c.bodies[s.flip][:0])
+	s.body = letter{m.Body, m.Canonical}
+	if m.Body == nil && m.Render != nil {
+		s.body.bytes, err = m.Render(c.bodies[s.flip][:0])
 		if err != nil {
 			a, _ := local(StepRender, "", err.Error())
 			a.Err = err
 			return a, false
 		}
-		c.bodies[s.flip] = s.body
+		c.bodies[s.flip] = s.body.bytes
 	}
-	if c.caps.Size > 0 && int64(len(s.body)) > c.caps.Size {
-		return local(StepMail, "5.3.4", fmt.Sprintf("%d bytes; the server takes %d", len(s.body), c.caps.Size))
+	if c.caps.Size > 0 && int64(len(s.body.bytes)) > c.caps.Size {
+		return local(StepMail, "5.3.4", fmt.Sprintf("%d bytes; the server takes %d", len(s.body.bytes), c.caps.Size))
 	}
-	eight := eightBit(s.body)
+	eight := !m.Canonical && eightBit(s.body.bytes)
 	if eight && !c.caps.EightBitMIME {
 		return local(StepMail, "5.6.3", "the body has 8-bit bytes and the server does not offer 8BITMIME")
 	}
 	s.mail = append(append(append(s.mail[:0], "MAIL FROM:<"...), c.from.wire...), '>')
 	if c.caps.HasSize {
-		s.mail = strconv.AppendInt(append(s.mail, " SIZE="...), int64(len(s.body)), 10)
+		s.mail = strconv.AppendInt(append(s.mail, " SIZE="...), int64(len(s.body.bytes)), 10)
 	}
 	if eight {
 		s.mail = append(s.mail, " BODY=8BITMIME"...)
@@ -196,14 +228,14 @@ func (c *Conn) parseFrom(from string) {
 }
 
 // begin takes the next message if there is one and it is permitted. i is -1 otherwise.
-func (s *sending) begin() (i int, body []byte, at time.Time) {
-	if s.held || !s.prepare() {
-		return -1, nil, time.Time{}
+func (s *sending) begin() (i int, body letter, at time.Time) {
+	if s.held || !s.find() {
+		return -1, letter{}, time.Time{}
 	}
 	at = time.Now()
 	if s.may != nil && !s.may(s.next) || s.ctx.Err() != nil { // whoever closes the connection then may be a moment late
 		s.held = true
-		return -1, nil, time.Time{}
+		return -1, letter{}, time.Time{}
 	}
 	i, body = s.next, s.body
 	s.next, s.ready, s.flip = s.next+1, false, 1-s.flip
@@ -298,8 +330,12 @@ func (s *sending) withdrawn(i int) *Error {
 }
 
 // dotted puts body and last dot into c.out and gives the place of that dot.
-func (c *Conn) dotted(body []byte) (dot int) {
-	c.out = appendStuffed(c.out, body)
+func (c *Conn) dotted(body letter) (dot int) {
+	if body.canonical {
+		c.out = append(c.out, body.bytes...)
+	} else {
+		c.out = appendStuffed(c.out, body.bytes)
+	}
 	dot = len(c.out)
 	c.out = append(c.out, '.', '\r', '\n')
 	return dot
@@ -316,7 +352,7 @@ func (s *sending) farewell(step Step, cause error) (reply, *Error) {
 	if errors.As(cause, &timeout) && timeout.Timeout() {
 		return reply{}, lost
 	}
-	_ = s.c.nc.SetReadDeadline(time.Now().Add(time.Second))
+	s.c.readBy.set(s.c.nc.SetReadDeadline, time.Now().Add(time.Second))
 	r, err := s.c.in.read()
 	if err != nil {
 		return reply{}, lost

@@ -33,9 +33,26 @@ func chunk(n int) []Message {
 
 // sendAll sends and checks that each message is answered exactly once.
 func sendAll(ctx context.Context, c *Conn, msgs []Message, may func(int) bool) ([]Answer, error) {
+	return sendPieces(ctx, c, msgs, 0, may)
+}
+
+// sendPieces is sendAll of so many messages at a time; 0: of all at once, by Send. What was not taken any more is not begun.
+func sendPieces(ctx context.Context, c *Conn, msgs []Message, piece int, may func(int) bool) ([]Answer, error) {
 	answers := make([]Answer, len(msgs))
 	count := make([]int, len(msgs))
-	err := c.Send(ctx, msgs, may, func(i int, a Answer) { answers[i] = a; count[i]++ })
+	answer := func(i int, a Answer) { answers[i] = a; count[i]++ }
+	var err error
+	if piece == 0 {
+		err = c.Send(ctx, msgs, may, answer)
+	} else {
+		taken := 0
+		err = c.Stream(ctx, func() []Message {
+			from := taken
+			taken = min(from+piece, len(msgs))
+			return msgs[from:taken:taken]
+		}, may, answer)
+		count = count[:taken]
+	}
 	for i, n := range count {
 		if n != 1 {
 			return nil, fmt.Errorf("message %d was answered %d times", i, n)
@@ -51,15 +68,17 @@ func TestEachStep(t *testing.T) {
 	for name, caps := range servers {
 		for _, step := range []Step{StepMail, StepRcpt, StepData, StepBody} {
 			for _, what := range []string{"451 4.3.0 later", "550 5.7.1 never", "421 4.3.2 closing", hangUp, hang, garbage, dripping, "299 odd", "399 odd"} {
-				t.Run(fmt.Sprintf("%s/%s/%.6s", name, step, what), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { eachStep(t, caps, step, what) })
-				})
+				for piece := range 3 {
+					t.Run(fmt.Sprintf("%s/%s/%.6s/%d", name, step, what, piece), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) { eachStep(t, caps, step, what, piece) })
+					})
+				}
 			}
 		}
 	}
 }
 
-func eachStep(t *testing.T, caps []string, step Step, what string) {
+func eachStep(t *testing.T, caps []string, step Step, what string, piece int) {
 	s := &script{caps: caps, act: func(at Step, n int) string {
 		if at == step && n == 1 {
 			return what
@@ -71,7 +90,7 @@ func eachStep(t *testing.T, caps []string, step Step, what string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	got, err := sendAll(t.Context(), c, chunk(3), nil)
+	got, err := sendPieces(t.Context(), c, chunk(3), piece, nil)
 	if got == nil {
 		t.Fatal(err)
 	}
@@ -135,6 +154,7 @@ func TestNeverWrong(t *testing.T) {
 		caps := rapid.SampledFrom([][]string{nil, {"PIPELINING"}}).Draw(r, "caps")
 		n := rapid.IntRange(0, 6).Draw(r, "messages")
 		stopAt := rapid.IntRange(0, 20).Draw(r, "may until")
+		piece := rapid.IntRange(0, 3).Draw(r, "piece")
 		s := &script{caps: caps, act: func(step Step, n int) string {
 			if n < len(plan[step]) {
 				return plan[step][n]
@@ -149,7 +169,7 @@ func TestNeverWrong(t *testing.T) {
 				t.Fatal(dialed)
 			}
 			asked := 0
-			answers, err = sendAll(t.Context(), c, chunk(n), func(int) bool { asked++; return asked <= stopAt })
+			answers, err = sendPieces(t.Context(), c, chunk(n), piece, func(int) bool { asked++; return asked <= stopAt })
 			_ = c.Close()
 			<-s.done
 		})
@@ -314,6 +334,66 @@ func TestDeadlines(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		_ = c.Close()
+	})
+}
+
+// countedWrites counts what leaves.
+type countedWrites struct {
+	net.Conn
+	n int
+}
+
+func (c *countedWrites) Write(b []byte) (int, error) {
+	c.n++
+	return c.Conn.Write(b)
+}
+
+// TestStream: pieces leave as one chunk does, each dot with the next envelope; and the stream ends when there is no more for now.
+func TestStream(t *testing.T) {
+	for piece := range 4 {
+		ours, theirs := net.Pipe()
+		s := &script{caps: []string{"PIPELINING"}, done: make(chan struct{})}
+		go func() { s.serve(theirs); close(s.done) }()
+		wire := &countedWrites{Conn: ours}
+		c, err := Dial(t.Context(), Config{Addr: "127.0.0.1:25", StartTLS: Off,
+			Dial: func(context.Context, string, string) (net.Conn, error) { return wire, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			wire.n = 0
+			got, err := sendPieces(t.Context(), c, chunk(6), piece, nil)
+			if err != nil || got[0].Kind != Sent || got[5].Kind != Sent {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			if wire.n != 7 {
+				t.Errorf("pieces of %d: %d writes", piece, wire.n)
+			}
+		}
+		_ = c.Close()
+		<-s.done
+		if len(s.accepted) != 12 {
+			t.Errorf("pieces of %d: %q", piece, s.accepted)
+		}
+	}
+}
+
+// TestDeadlineServesAgain: a deadline is moved when it would end more than a tenth too early, or too late, and else left.
+func TestDeadlineServesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d deadline
+		moved := 0
+		by := func(time.Time) error { moved++; return nil }
+		for _, step := range []struct {
+			wait, limit time.Duration
+			moved       int
+		}{{0, 300 * time.Second, 1}, {29 * time.Second, 300 * time.Second, 1}, {2 * time.Second, 300 * time.Second, 2}, {0, 60 * time.Second, 3}, {0, 300 * time.Second, 4}} {
+			time.Sleep(step.wait) // in the bubble of synctest
+			d.within(by, step.limit)
+			if left := time.Until(d.at); moved != step.moved || left > step.limit || left < step.limit*9/10 {
+				t.Errorf("%+v: moved %d times, %v left", step, moved, left)
+			}
+		}
 	})
 }
 
