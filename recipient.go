@@ -27,6 +27,18 @@ type RecipientChange struct {
 	Attributes map[string]any // a nil value removes
 	EmailState AddressState   // of Email, where it is set
 	Mailbox    uint64         // mailbox key of Email where usable
+	// Resubscribe: the owner of the address consented anew, so its entries (Addresses) suppress this recipient no more, but for what the
+	// address itself did: bounced and complained.
+	Resubscribe bool
+}
+
+// Born says whether an entry of the change's address makes its owner a member of the set, or takes them out of it (member false); neither:
+// the recipient had this address before. Fresh: the address is a new one of theirs.
+func (c *RecipientChange) Born(name SetName, fresh bool) (member, said bool) {
+	if c.Resubscribe && !name.ofAddress() {
+		return false, true
+	}
+	return true, fresh
 }
 
 // AddressState says whether a channel can use an address.

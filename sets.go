@@ -26,6 +26,12 @@ func SuppressionSet(c ChannelName, topic string, why Reason) SetName {
 	return SetName(fmt.Sprintf("suppressed:%s:%s:%s", c, why, topic))
 }
 
+// ofAddress says whether the set is one of the suppressions that belong to an address, not to what its owner wants.
+func (n SetName) ofAddress() bool {
+	parts := strings.SplitN(string(n), ":", 4)
+	return len(parts) == 4 && parts[0] == "suppressed" && (Reason(parts[2]) == ReasonBounced || Reason(parts[2]) == ReasonComplained)
+}
+
 // Suppresses says whether the set is one of the suppressions.
 func (n SetName) Suppresses() bool { return strings.HasPrefix(string(n), "suppressed:") }
 

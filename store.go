@@ -182,7 +182,8 @@ type AuditEntry struct {
 type People interface {
 	Slots() int
 	// Upsert writes many recipients of one slot in one transaction: profiles, alive, address sets, the sets of opt. Two changes of
-	// one external id apply in order. It answers one Upserted a change, in order.
+	// one external id apply in order. It answers one Upserted a change, in order. Whose address is another one leaves the sets bounced and
+	// complained of its channel: they were said of the former one. Then whoever has an address with entries joins their sets, see Addresses.
 	Upsert(ctx context.Context, s Slot, changes []RecipientChange, opt UpsertOptions) ([]Upserted, error)
 	// Recipient finds by external id; ErrNotFound.
 	Recipient(ctx context.Context, externalID string) (Recipient, error)
@@ -203,6 +204,7 @@ type People interface {
 	DropSet(ctx context.Context, name SetName) error
 	// Number makes n recipients without profile in a slot, alive and members of the sets: numbers only, for benchmarks and rehearsals.
 	Number(ctx context.Context, s Slot, n int, in ...SetName) error
+	Addresses
 }
 
 // UpsertOptions says what else an upsert does in its transaction.

@@ -35,7 +35,7 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 	done := make([]fanfare.Upserted, 0, len(changes))
 	wrote := opt.Mark != nil
 	for i := range changes {
-		u, changed := sl.upsert(n, &changes[i], &sets, s.clock())
+		u, changed := sl.upsert(n, &changes[i], &sets, s.addresses, s.clock())
 		wrote = wrote || changed
 		if u.Outcome != fanfare.UpsertRefused {
 			for _, name := range opt.Add {
@@ -54,7 +54,7 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 }
 
 // upsert answers what became of the change, and whether the row is another one now.
-func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing, now time.Time) (u fanfare.Upserted, wrote bool) {
+func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing, entries map[uint64][]fanfare.SetName, now time.Time) (u fanfare.Upserted, wrote bool) {
 	seq, there := sl.ids[c.ExternalID]
 	var old *fanfare.Recipient
 	if there {
@@ -99,6 +99,14 @@ func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing
 		}
 		sets.put(fanfare.AddressSet(fanfare.ChannelEmail), seq, row.usable)
 		sets.put(fanfare.InvalidSet(fanfare.ChannelEmail), seq, state == fanfare.AddressInvalid)
+		if row.usable {
+			fresh := !there || !sl.people[seq].usable || sl.people[seq].mailbox != row.mailbox
+			for _, name := range entries[row.mailbox] {
+				if member, said := c.Born(name, fresh); said {
+					sets.put(name, seq, member)
+				}
+			}
+		}
 	}
 	if there {
 		was := sl.people[seq]

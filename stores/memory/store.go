@@ -28,8 +28,9 @@ type Store struct {
 	closed          bool
 	control         control
 	slots           []slot
-	heads           []int64    // by shard
-	receipts        []receipts // by shard
+	heads           []int64                      // by shard
+	receipts        []receipts                   // by shard
+	addresses       map[uint64][]fanfare.SetName // do-not-sends by mailbox
 	damagedReceipts map[receiptRow]bool
 	stored          string
 	found           string

@@ -2,8 +2,10 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,8 +31,10 @@ type Store struct {
 	db      Database
 	clock   func() time.Time
 	slots   int
-	texts   statements
-	ctx     context.Context // of Open, never cancelled: connections are made with it
+	// addressKey is the key of the hashes of addresses; it never leaves the store.
+	addressKey []byte
+	texts      statements
+	ctx        context.Context // of Open, never cancelled: connections are made with it
 
 	readers readers
 	writer  *writer
@@ -82,6 +86,12 @@ func (s *Store) prepare(ctx context.Context, c *conn, slots int) (err error) {
 		return err
 	}
 	if s.slots, err = c.slots(); err != nil {
+		return err
+	}
+	if _, err := c.one(func(row []driver.Value) error {
+		s.addressKey = slices.Clone(blob(row[0]))
+		return nil
+	}, "addresses.key"); err != nil {
 		return err
 	}
 	if slots != 0 && slots != s.slots {

@@ -244,7 +244,31 @@ func (u *upsert) create(t *tx, f *creation) error {
 			return err
 		}
 	}
+	entries, err := u.suppressedBy(t)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(u.changes) && len(entries) > 0; i++ {
+		if err := e.born(&u.changes[i], u.done[i].Seq, true, entries); err != nil {
+			return err
+		}
+	}
 	return t.keep(u.slot, e.edits)
+}
+
+// born puts whoever has an address with entries into their sets.
+func (e *editing) born(c *fanfare.RecipientChange, seq fanfare.Seq, fresh bool, entries map[uint64][]fanfare.SetName) error {
+	if addressState(c) != fanfare.AddressUsable {
+		return nil
+	}
+	for _, name := range entries[c.Mailbox] {
+		if member, said := c.Born(name, fresh); said {
+			if err := e.put(name, seq, member); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // known is a recipient as the call sees it so far.
@@ -257,6 +281,10 @@ type known struct {
 // apply carries the changes out in order, whoever they are about.
 func (u *upsert) apply(t *tx) error {
 	people, err := u.find(t)
+	if err != nil {
+		return err
+	}
+	entries, err := u.suppressedBy(t)
 	if err != nil {
 		return err
 	}
@@ -285,7 +313,11 @@ func (u *upsert) apply(t *tx) error {
 			people[c.ExternalID] = p
 			outcome = fanfare.UpsertCreated
 		}
+		mailbox := p.mailbox
 		changed, err := p.change(c, outcome == fanfare.UpsertCreated, &e)
+		if err == nil && len(entries) > 0 {
+			err = e.born(c, p.Seq, outcome == fanfare.UpsertCreated || mailbox != p.mailbox, entries)
+		}
 		if err != nil {
 			return err
 		}

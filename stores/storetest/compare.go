@@ -29,7 +29,7 @@ func Compare(t *testing.T, model, driver Open) {
 		}()
 		actions := map[string]func(*rapid.T){
 			"": func(*rapid.T) {}, "clock": c.advance, "upsert": c.upsert, "change set": c.changeSet, "drop set": c.dropSet, "number": c.number,
-			"people": c.people, "message": c.message, "save": c.save, "spread": c.spread, "freeze": c.freeze, "void": c.void, "forget": c.forget,
+			"addresses": c.suppressAddresses, "people": c.people, "message": c.message, "save": c.save, "spread": c.spread, "freeze": c.freeze, "void": c.void, "forget": c.forget,
 			"tables": c.tables, "read": c.read, "identity": c.identity,
 		}
 		for i := range 6 { // most calls are claims and records, as in life
@@ -118,7 +118,8 @@ func (c *comparison) upsert(r *rapid.T) {
 			mail := value.Draw(r, "mail")
 			ch.Email = &mail
 			ch.EmailState = fanfare.AddressState(rapid.IntRange(0, 2).Draw(r, "state")) //nolint:gosec // small
-			ch.Mailbox = rapid.Uint64().Draw(r, "mailbox")
+			ch.Mailbox = rapid.OneOf(rapid.Uint64(), rapid.Uint64Range(0, 5)).Draw(r, "mailbox")
+			ch.Resubscribe = rapid.IntRange(0, 4).Draw(r, "resubscribes") == 0
 		}
 		if rapid.Bool().Draw(r, "with phone") {
 			phone := value.Draw(r, "phone")

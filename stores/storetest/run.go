@@ -81,6 +81,7 @@ func Run(t *testing.T, open Open) {
 		{"Tables", tableScenarios()},
 		{"People", peopleScenarios()},
 		{"Sets", setScenarios()},
+		{"Addresses", addressScenarios()},
 		{"Freeze", freezeScenarios()},
 		{"Claim", claimScenarios()},
 		{"Record", recordScenarios()},

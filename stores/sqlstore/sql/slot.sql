@@ -217,3 +217,22 @@ SELECT answers FROM marks WHERE work = ? AND part = ? AND slot = ?;
 
 -- name: marks.put
 INSERT INTO marks (work, part, slot, answers) VALUES (?, ?, ?, ?);
+
+-- name: addresses.key
+SELECT value FROM address_key WHERE id = 1;
+
+-- name: addresses.any
+SELECT 1 FROM suppressed_addresses LIMIT 1;
+
+-- name: addresses.find
+WITH want (hash) AS (VALUES /*rows*/(?)/*end*/)
+SELECT a.hash, a.name FROM want w CROSS JOIN suppressed_addresses a ON a.hash = w.hash;
+
+-- name: addresses.page
+SELECT hash, name FROM suppressed_addresses WHERE hash > ?1 OR hash = ?1 AND name > ?2 ORDER BY hash, name LIMIT ?3;
+
+-- name: addresses.put
+INSERT INTO suppressed_addresses (hash, name) VALUES (?, ?) ON CONFLICT (hash, name) DO NOTHING;
+
+-- name: addresses.delete
+DELETE FROM suppressed_addresses WHERE hash = ? AND name = ?;
