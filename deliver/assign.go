@@ -6,7 +6,7 @@ import (
 
 // assign makes chunks for the lane's idle connections, and opens more where there is work for them.
 func (c *Core) assign(l *lane) {
-	if l.gone {
+	if l.gone || !l.queued {
 		return
 	}
 	for {

@@ -169,8 +169,10 @@ func (c *Core) begin(cl *claim, members []fanfare.Seq) {
 	cn := cl.first
 	cl.first, cl.members = nil, members
 	ch := c.newChunk(cl, cl.row.InFlight.Len())
-	for rank := range cl.row.InFlight.All() {
-		ch.Items = append(ch.Items, ChunkItem{Member: fanfare.Member{Rank: rank, Seq: members[rank]}, Attempt: 1})
+	for rank, seq := range members {
+		if cl.row.InFlight.Has(rank) {
+			ch.Items = append(ch.Items, ChunkItem{Member: fanfare.Member{Rank: rank, Seq: seq}, Attempt: 1})
+		}
 	}
 	cn.chunk = ch
 	cl.flying++

@@ -84,6 +84,8 @@ type lane struct {
 	Setting
 	gone      bool // no longer configured
 	moves     int  // how often that changed which connections depend on
+	moving    bool // there may be connections from before the last time
+	queued    bool // a claim has members that can be sent now, as of this step
 	receiving bool
 	asked     int // claims asked for
 	held      int // claims held
@@ -94,7 +96,7 @@ type lane struct {
 	permits   permits
 	breaker   breaker
 	clock     float64
-	idleSince Instant
+	idleSince Instant       // no connection is idle since before
 	spare     [][]ChunkItem // of chunks whose results are durable
 }
 
@@ -175,8 +177,12 @@ func (c *Core) decide() {
 		c.looking, c.lookNow = true, false
 		c.do(Look{})
 	}
+	for _, l := range c.lanes {
+		l.queued = false
+	}
 	for _, cl := range c.claims {
 		c.ripen(cl)
+		cl.lane.queued = cl.lane.queued || len(cl.queue) > 0
 	}
 	for _, l := range c.lanes {
 		c.closeIdle(l)
@@ -270,6 +276,7 @@ func (c *Core) configured(e Configured) {
 		}
 		if s.reach() != l.reach() {
 			l.moves++
+			l.moving = true
 			l.breaker = breaker{}
 		}
 		l.Setting, l.gone = s, false
@@ -452,10 +459,15 @@ func (m *message) enough(l *lane) bool {
 
 // closeIdle closes connections that nothing needs.
 func (c *Core) closeIdle(l *lane) {
+	if !c.stopping && !l.gone && !l.moving && len(l.conns) <= l.Provider.Connections && c.now.Since(l.idleSince) < idleTime {
+		return
+	}
+	l.moving = false
 	oldest := c.now
 	for i := 0; i < len(l.conns); i++ {
 		cn := l.conns[i]
 		if !cn.open || cn.chunk != nil {
+			l.moving = l.moving || cn.moved()
 			continue
 		}
 		if c.stopping || l.gone || cn.moved() || c.now.Since(cn.since) >= idleTime || len(l.conns) > l.Provider.Connections {

@@ -12,6 +12,9 @@ func (c *Core) write(cl *claim) {
 	if cl.record != nil || !cl.held || cl.dropped {
 		return
 	}
+	if cl.flying > 0 && len(cl.results)+len(cl.chunks)+len(cl.queue) == 0 && c.now.Since(cl.wrote) < fanfare.RenewEvery {
+		return // as most are: at its connections
+	}
 	stopped := c.stopped(cl)
 	if stopped {
 		c.unassign(cl)
