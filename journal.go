@@ -110,12 +110,14 @@ type Exception struct {
 	Code     string // as the provider gave it, e.g. "550 5.1.1"
 	Text     string // cut by [CleanText]
 	Attempts int    // never falls
+	Before   int    // of the attempts those before it was resumed by scope: the schedule of retries counts behind them; never falls
 	Doubts   int    // 0, 1, 2; never falls
 	At       time.Time
 }
 
 // Over gives the row that e makes of the row that was there: attempts and doubts never fall.
 func (e Exception) Over(was Exception) Exception {
+	e.Before = max(e.Before, was.Before)
 	e.Attempts, e.Doubts = max(e.Attempts, was.Attempts), max(e.Doubts, was.Doubts)
 	return e
 }
@@ -140,8 +142,8 @@ const (
 	Applied               // done; of a record, with its intent if it had one
 	Halted                // the record's results are in, its intent was refused
 	Stale                 // not done: the task's generation, or the holder's fence and step, is not the row's
-	Busy                  // not claimed: another claim lives
-	Over                  // not claimed: the batch is done, or held, or nothing of it is due yet
+	Busy                  // not claimed, not amended: another claim lives
+	Over                  // not claimed: the batch is done, or held, or nothing of it is due yet; not amended: there is nobody whom it means
 	Failed                // not done: this one alone was refused by the database (the error says why); the batch is held
 )
 

@@ -94,6 +94,7 @@ type Message struct {
 	Topic    string // "general" unless said
 	State
 
+	Scopes     []Scope // while Reopens: who is to be sent to again
 	Essential  bool
 	SendAt     time.Time
 	Trigger    *Trigger

@@ -17,4 +17,5 @@ type Rules struct {
 	CompletedWhenEmpty  bool // a message is completed when a fetch of ready batches comes back empty
 	SentComputed        bool // sent is computed from what is missing
 	FreezeTwice         bool // a freeze is not guarded by frozen
+	AmendWithoutLatch   bool // to send again is not guarded by the latch
 }

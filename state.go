@@ -7,6 +7,7 @@ type State struct {
 	PauseReason PauseReason // set while pausing and paused
 	PausedFrom  Phase       // where resume goes back to: scheduled, preparing or sending; set while pausing and paused
 	Ending      Phase       // cancelled or expired; set while cancelling
+	Reopens     bool        // a scope is yet to be added to what remains: until then nobody is sent to; also while pausing and paused
 }
 
 // Event is what happens to a message.
@@ -25,6 +26,7 @@ const (
 	EventCancel      Event = "cancel"       // a person cancels it
 	EventExpire      Event = "expire"       // not_after has passed
 	EventFrozen      Event = "frozen"       // all slots are frozen
+	EventReopened    Event = "reopened"     // whoever the scope means remains again in all slots
 	EventDrained     Event = "drained"      // no claim lives and every latch row carries the generation
 	EventAllDone     Event = "all_done"     // no slot has an unfinished batch
 	EventRefused     Event = "refused"      // too many permanent refusals in a row
@@ -35,7 +37,7 @@ const (
 // Events lists all events.
 func Events() []Event {
 	return []Event{EventSchedule, EventStart, EventDue, EventDueLate, EventPause, EventResume, EventResumeDue, EventResumeScope,
-		EventCancel, EventExpire, EventFrozen, EventDrained, EventAllDone, EventRefused, EventDamaged, EventRestored}
+		EventCancel, EventExpire, EventFrozen, EventReopened, EventDrained, EventAllDone, EventRefused, EventDamaged, EventRestored}
 }
 
 // Verdict says what the state machine makes of an event.
@@ -61,6 +63,8 @@ const (
 //	                         │ cancel,         │ cancel         │ │ cancel, not_after
 //	                         v not_after       v                v v          drained
 //	                      cancelled or expired  <──────────── cancelling
+//
+// A scope leads to sending with Reopens, which only reopened ends: all slots have it then.
 func Next(s State, e Event) (State, Verdict) {
 	switch s.Phase {
 	case PhaseDraft:
@@ -87,7 +91,7 @@ func Next(s State, e Event) (State, Verdict) {
 		}
 	case PhaseCompleted:
 		if e == EventResumeScope {
-			return s.raise().to(PhaseSending)
+			return s.raise().reopen()
 		}
 	case PhaseCancelled, PhaseExpired:
 		if e == EventCancel {
@@ -148,8 +152,15 @@ func nextSending(s State, e Event) (State, Verdict) {
 		return s.end(PhaseCancelled)
 	case EventExpire:
 		return s.end(PhaseExpired)
+	case EventReopened:
+		if s.Reopens {
+			s.Reopens = false
+			return s, Moved
+		}
 	case EventAllDone:
-		return s.to(PhaseCompleted)
+		if !s.Reopens {
+			return s.to(PhaseCompleted)
+		}
 	}
 	return s, Refused
 }
@@ -168,7 +179,7 @@ func nextPaused(s State, e Event) (State, Verdict) {
 		return s.raise().to(from)
 	case EventResumeScope:
 		if from == PhaseSending {
-			return s.raise().to(PhaseSending)
+			return s.raise().reopen()
 		}
 	case EventCancel:
 		if s.Phase == PhasePausing {
@@ -190,7 +201,11 @@ func nextPaused(s State, e Event) (State, Verdict) {
 }
 
 func (s State) to(p Phase) (State, Verdict) {
-	return State{Phase: p, Generation: s.Generation}, Moved
+	return State{Phase: p, Generation: s.Generation, Reopens: s.Reopens && p == PhaseSending}, Moved
+}
+
+func (s State) reopen() (State, Verdict) {
+	return State{Phase: PhaseSending, Generation: s.Generation, Reopens: true}, Moved
 }
 
 func (s State) raise() State {
@@ -199,7 +214,7 @@ func (s State) raise() State {
 }
 
 func (s State) pause(p Phase, why PauseReason) (State, Verdict) {
-	return State{Phase: p, Generation: s.Generation + 1, PauseReason: why, PausedFrom: s.Phase}, Moved
+	return State{Phase: p, Generation: s.Generation + 1, PauseReason: why, PausedFrom: s.Phase, Reopens: s.Reopens}, Moved
 }
 
 func (s State) end(as Phase) (State, Verdict) {

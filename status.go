@@ -116,12 +116,13 @@ func Results() []Result {
 // Reason says why an item failed, was skipped or is uncertain.
 type Reason string
 
-// The reasons. Of failed: permanent, temporary_exhausted, technical. Of uncertain: interrupted (the process died, or the lease
+// The reasons. Of failed: permanent, temporary_exhausted, technical, settled (a person said so). Of uncertain: interrupted (the process died, or the lease
 // or a commit was lost), no_answer (the provider's answer never came). Of a pending retry: temporary. The others: of skipped.
 const (
 	ReasonPermanent          Reason = "permanent"
 	ReasonTemporaryExhausted Reason = "temporary_exhausted"
 	ReasonTechnical          Reason = "technical"
+	ReasonSettled            Reason = "settled"
 	ReasonTemporary          Reason = "temporary"
 	ReasonInterrupted        Reason = "interrupted"
 	ReasonNoAnswer           Reason = "no_answer"

@@ -262,8 +262,8 @@ type Journal interface {
 	// Shards tells how many shards there are, ShardOf which one holds a slot. A group of entries lies on one shard.
 	Shards() int
 	ShardOf(s Slot) int
-	// Append carries out claims and records in the order given, in one transaction: it reads the latches of all of them once with a share
-	// lock, ascending, then asks Claim.Decide and Record.Decide for each. If the group fails for another reason than I/O each is
+	// Append carries out claims, records and amendments in the order given, in one transaction: it reads the latches of all of them once with
+	// a share lock, ascending, then asks Claim.Decide, Record.Decide or Amend.May and Amend.Decide for each. If the group fails for another reason than I/O each is
 	// tried alone; one that fails alone answers Failed and its batch is held with that reason. If the commit's outcome is not known
 	// all answer Unknown. It always gives one answer an entry. Calls may overlap; the store groups them (natural batching).
 	Append(ctx context.Context, shard int, entries []Entry) []EntryAnswer
@@ -280,25 +280,30 @@ type Journal interface {
 	Claims(ctx context.Context, m MessageNum, s Slot) (live int, dead []BatchRef, err error)
 }
 
-// Entry is a claim or a record.
+// Entry is a claim, a record or an amendment.
 type Entry struct {
 	Claim  *Claim
 	Record *Record
+	Amend  *Amend
 }
 
 // Ref names the entry's batch.
 func (e Entry) Ref() BatchRef {
-	if e.Claim != nil {
+	switch {
+	case e.Claim != nil:
 		return e.Claim.BatchRef
+	case e.Amend != nil:
+		return e.Amend.BatchRef
+	default:
+		return e.Record.BatchRef
 	}
-	return e.Record.BatchRef
 }
 
 // EntryAnswer is a store's answer to one entry.
 type EntryAnswer struct {
 	Answer
 	Row        Batch       // as written (Applied, Halted) or, where it is cheap, as found
-	Exceptions []Exception // of a claim that was applied: all of the batch, Rank and Seq set
+	Exceptions []Exception // of a claim that was applied: all of the batch, Rank and Seq set; of an amendment: those it changed
 	Members    []Seq       // of a claim that began its first chunk: all of the batch
 	Err        error       // why it is Failed or Unknown
 }

@@ -53,6 +53,9 @@ func TransitionIn(tx ControlTx, m Message, e Event, edit func(*Message)) (Messag
 // stamp notes the time of the move that was just made.
 func (m *Message) stamp(now time.Time) {
 	m.UpdatedAt = now
+	if !m.Reopens {
+		m.Scopes = nil
+	}
 	if m.Phase == PhasePreparing && m.StartedAt.IsZero() {
 		m.StartedAt = now
 	}
@@ -72,7 +75,7 @@ func SpreadAll(ctx context.Context, f Freezer, slots int, m Message) error {
 	}
 	var failed []error
 	for s := range slots {
-		if err := f.Spread(ctx, Slot(s), m.Num, m.Phase.Slot(), m.Generation); err != nil { //nolint:gosec // slots fit
+		if err := f.Spread(ctx, Slot(s), m.Num, m.State.Slot(), m.Generation); err != nil { //nolint:gosec // slots fit
 			failed = append(failed, fmt.Errorf("slot %d: %w", s, err))
 		}
 	}
@@ -92,6 +95,14 @@ func (s State) Spreads() bool {
 	default:
 		return true
 	}
+}
+
+// Slot gives what the latch rows carry while the message is in this state: what is reopened is prepared once more, and nobody may claim.
+func (s State) Slot() SlotPhase {
+	if s.Phase == PhaseSending && s.Reopens {
+		return SlotPreparing
+	}
+	return s.Phase.Slot()
 }
 
 // Outcome sums up the counts of a message that is done; empty if somebody remained, as in a cancelled one, or if

@@ -14,7 +14,7 @@ func Results() []string {
 
 // Reasons lists the reasons that a condition on a message may ask for: those of failed, then those of skipped.
 func Reasons() []string {
-	return []string{"permanent", "temporary_exhausted", "technical",
+	return []string{"permanent", "temporary_exhausted", "technical", "settled",
 		"unsubscribed", "bounced", "complained", "suppressed", "erased", "no_address", "duplicate_address", "missing_field", "invalid",
 		"filtered", "expired", "cancelled"}
 }

@@ -100,7 +100,7 @@ func (p *Planner) spread(ctx context.Context, m *message) error {
 	if err != nil {
 		return fmt.Errorf("read its latch rows: %w", err)
 	}
-	phase, generation := m.State.Phase.Slot(), m.State.Generation
+	phase, generation := m.State.Slot(), m.State.Generation
 	carries := make([]bool, p.Store.Slots())
 	if m.State.Phase.Final() && len(rows) == 0 { // it was never prepared
 		m.spread = true

@@ -25,6 +25,13 @@ func cloneMessage(m *fanfare.Message) fanfare.Message {
 	c := *m
 	c.Audience, c.Data, c.Metadata = slices.Clone(m.Audience), slices.Clone(m.Data), slices.Clone(m.Metadata)
 	c.Tags = slices.Clone(m.Tags)
+	c.Scopes = slices.Clone(m.Scopes)
+	for i := range c.Scopes {
+		c.Scopes[i].Reasons = slices.Clone(c.Scopes[i].Reasons)
+	}
+	if !m.Reopens {
+		c.Scopes = nil
+	}
 	c.Content = cloneContent(m.Content)
 	if m.Trigger != nil {
 		t := *m.Trigger

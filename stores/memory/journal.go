@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -49,15 +50,17 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 			a.Answer, a.Err = fanfare.Failed, fmt.Errorf("%v does not lie on shard %d: %w", ref, shard, fanfare.ErrUsage)
 		case b == nil:
 			a.Answer, a.Row = fanfare.Stale, fanfare.Batch{BatchRef: ref}
-		case w.unreadable[ref.Batch] && (e.Claim != nil || b.Fence != e.Record.Fence || b.Step != e.Record.Step):
+		case w.unreadable[ref.Batch] && (e.Record == nil || b.Fence != e.Record.Fence || b.Step != e.Record.Step):
 			*a = hold(b, damagedBatch(ref))
 			a.Row = fanfare.Batch{BatchRef: ref}
 		case e.Claim != nil:
 			*a = s.claim(e.Claim, w, b, now)
+		case e.Amend != nil:
+			*a = s.amend(e.Amend, w, b, now)
 		default:
 			*a = s.record(e.Record, w, b, now)
 		}
-		wrote = wrote || b != nil && s.ShardOf(ref.Slot) == shard && (a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed)
+		wrote = wrote || a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed && !errors.Is(a.Err, fanfare.ErrUsage)
 	}
 	if wrote {
 		s.heads[shard]++
@@ -91,13 +94,39 @@ func (s *Store) claim(c *fanfare.Claim, w *work, b *fanfare.Batch, now time.Time
 	if begins {
 		a.Members = members
 	}
+	a.Exceptions = w.exceptionsOf(members)
+	return a
+}
+
+func (s *Store) amend(d *fanfare.Amend, w *work, b *fanfare.Batch, now time.Time) fanfare.EntryAnswer {
+	if err := d.Check(); err != nil {
+		return fanfare.EntryAnswer{Answer: fanfare.Failed, Row: b.Clone(), Err: err}
+	}
+	if answer := d.May(s.rules, s.latch(w, d.Slot), b, now); answer != fanfare.Applied {
+		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
+	}
+	if w.damaged[fanfare.PartSend] {
+		return hold(b, damaged(d.Message, d.Slot, fanfare.PartSend))
+	}
+	next, changed, answer := d.Decide(b, w.exceptionsOf(w.members(b.First, b.N)), now)
+	if answer == fanfare.Applied {
+		*b = next
+		for _, e := range changed {
+			w.except(e)
+		}
+	}
+	return fanfare.EntryAnswer{Answer: answer, Row: b.Clone(), Exceptions: changed}
+}
+
+// exceptionsOf gives the rows of members of a batch, with their ranks.
+func (w *work) exceptionsOf(members []fanfare.Seq) (found []fanfare.Exception) {
 	for rank, seq := range members {
 		if e, ok := w.exceptions[seq]; ok {
 			e.Rank = rank
-			a.Exceptions = append(a.Exceptions, e)
+			found = append(found, e)
 		}
 	}
-	return a
+	return found
 }
 
 func (s *Store) record(r *fanfare.Record, w *work, b *fanfare.Batch, now time.Time) fanfare.EntryAnswer {

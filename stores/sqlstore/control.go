@@ -34,7 +34,7 @@ func (s *Store) Look(ctx context.Context) (found []fanfare.Look, err error) {
 			found = append(found, fanfare.Look{
 				Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])),
 				State: fanfare.State{Phase: fanfare.Phase(text(r[2])), Generation: fanfare.Generation(integer(r[3])),
-					PauseReason: fanfare.PauseReason(text(r[4])), PausedFrom: fanfare.Phase(text(r[5])), Ending: fanfare.Phase(text(r[6]))},
+					PauseReason: fanfare.PauseReason(text(r[4])), PausedFrom: fanfare.Phase(text(r[5])), Ending: fanfare.Phase(text(r[6])), Reopens: integer(r[19]) != 0},
 				Revision: fanfare.Revision(integer(r[7])), Channel: fanfare.ChannelName(text(r[8])), Provider: text(r[9]), Rate: real(r[10]),
 				Priority: fanfare.Priority(text(r[11])), Uncertain: fanfare.Policy(text(r[12])), SendAt: moment(r[13]), NotAfter: moment(r[14]),
 				StartGrace: time.Duration(integer(r[15])), Waits: integer(r[16]) != 0,

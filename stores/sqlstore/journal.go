@@ -48,7 +48,7 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 type group struct {
 	*tx
 	latches map[audienceKey]fanfare.Latch
-	rows    map[fanfare.BatchRef]*fanfare.Batch // those that claims ask for, as the transaction sees them
+	rows    map[fanfare.BatchRef]*fanfare.Batch // those that claims and amendments ask for, as the transaction sees them
 	sets    map[slotSet]loaded
 }
 
@@ -111,8 +111,8 @@ func (g *group) together(calls []*journalCall) error {
 	var claimed []fanfare.BatchRef
 	for _, call := range calls {
 		for _, e := range call.entries {
-			if e.Claim != nil {
-				claimed = append(claimed, e.Claim.BatchRef)
+			if e.Record == nil {
+				claimed = append(claimed, e.Ref())
 			}
 		}
 	}
@@ -182,10 +182,14 @@ func (g *group) entry(shard int, e fanfare.Entry) (fanfare.EntryAnswer, error) {
 	if !there {
 		return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: ref}}, nil
 	}
-	if e.Claim != nil {
+	switch {
+	case e.Claim != nil:
 		return g.claim(e.Claim, l)
+	case e.Amend != nil:
+		return g.amend(e.Amend, l)
+	default:
+		return g.record(e.Record, l)
 	}
-	return g.record(e.Record, l)
 }
 
 // row gives a row as the transaction sees it; nil if there is none.
@@ -219,11 +223,8 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 	var members []fanfare.Seq
 	begins := c.Begins(b)
 	if begins || b.State != fanfare.BatchNew { // nobody has written an exception of a new one
-		if members, err = g.s.members(g.conn, audienceKey{c.Message, c.Slot}, b.First, b.N); err != nil {
+		if members, err = g.members(b); err != nil {
 			return g.hold(c.BatchRef, err)
-		}
-		if len(members) != b.N {
-			return g.hold(c.BatchRef, fmt.Errorf("%v: %d of its %d members are there: %w", c.BatchRef, len(members), b.N, fanfare.ErrDamaged))
 		}
 	}
 	if begins {
@@ -261,6 +262,49 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 	}
 	g.saved(&next)
 	return a, nil
+}
+
+func (g *group) amend(d *fanfare.Amend, l fanfare.Latch) (fanfare.EntryAnswer, error) {
+	b, err := g.row(d.BatchRef)
+	if err != nil || b == nil {
+		return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: d.BatchRef}}, err
+	}
+	if err := d.Check(); err != nil {
+		return fanfare.EntryAnswer{Answer: fanfare.Failed, Row: b.Clone(), Err: err}, nil
+	}
+	if answer := d.May(fanfare.Rules{}, l, b, g.now); answer != fanfare.Applied {
+		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
+	}
+	members, err := g.members(b)
+	if err != nil {
+		return g.hold(d.BatchRef, err)
+	}
+	exceptions, err := g.exceptionsOf(d.BatchRef, members)
+	if err != nil {
+		return fanfare.EntryAnswer{}, err
+	}
+	next, changed, answer := d.Decide(b, exceptions, g.now)
+	if answer != fanfare.Applied {
+		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
+	}
+	asKept(&next)
+	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+		return fanfare.EntryAnswer{}, unchanged(&next, err)
+	}
+	if err := g.except(d.BatchRef, changed); err != nil {
+		return fanfare.EntryAnswer{}, err
+	}
+	g.saved(&next)
+	return fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone(), Exceptions: changed}, nil
+}
+
+// members gives the members of a batch; an error says that they cannot be read.
+func (g *group) members(b *fanfare.Batch) ([]fanfare.Seq, error) {
+	members, err := g.s.members(g.conn, audienceKey{b.Message, b.Slot}, b.First, b.N)
+	if err == nil && len(members) != b.N {
+		err = fmt.Errorf("%v: %d of its %d members are there: %w", b.BatchRef, len(members), b.N, fanfare.ErrDamaged)
+	}
+	return members, err
 }
 
 // unchanged is what a guarded write that found another row answers: within one transaction that cannot be.
@@ -355,18 +399,18 @@ func (g *group) except(r fanfare.BatchRef, found []fanfare.Exception) error {
 	if len(found) == 0 {
 		return nil
 	}
-	values := make([]driver.Value, 0, 10*len(found))
+	values := make([]driver.Value, 0, 11*len(found))
 	for i := range found {
 		e := &found[i]
 		values = append(values, int64(r.Message), int64(r.Slot), int64(e.Seq), string(e.Result), string(e.Reason), e.Code, e.Text, int64(e.Attempts),
-			int64(e.Doubts), micros(e.At))
+			int64(e.Doubts), micros(e.At), int64(e.Before))
 	}
-	return g.execRows("exceptions.put", 10, values)
+	return g.execRows("exceptions.put", 11, values)
 }
 
 func scanException(r []driver.Value) fanfare.Exception {
 	return fanfare.Exception{Seq: fanfare.Seq(integer(r[0])), Result: fanfare.Result(text(r[1])), Reason: fanfare.Reason(text(r[2])), Code: text(r[3]), //nolint:gosec // as written
-		Text: text(r[4]), Attempts: int(integer(r[5])), Doubts: int(integer(r[6])), At: moment(r[7])}
+		Text: text(r[4]), Attempts: int(integer(r[5])), Doubts: int(integer(r[6])), At: moment(r[7]), Before: int(integer(r[8]))}
 }
 
 // exceptionsOf reads the exceptions of a batch with these members, with their ranks.

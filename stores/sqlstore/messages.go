@@ -15,13 +15,14 @@ func messageColumns(m *fanfare.Message) (before, after []driver.Value, err error
 	waiting, e2 := encode(m.Waiting, m.Waiting == nil)
 	tags, e3 := encode(m.Tags, m.Tags == nil)
 	content, e4 := encode(m.Content, false)
-	if err := errors.Join(e1, e2, e3, e4); err != nil {
+	scopes, e5 := encode(m.Scopes, !m.Reopens)
+	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, nil, fmt.Errorf("message %s: %w", m.ID, err)
 	}
 	before = []driver.Value{m.Name, string(m.Channel), int64(m.Phase.Status()), string(m.Phase), int64(m.Generation), string(m.PauseReason),
 		string(m.PausedFrom), string(m.Ending), int64(m.Revision), m.Provider, m.Topic, m.Essential, m.Test, m.SendAt, m.NotAfter,
 		int64(m.StartGrace), m.Rate, string(m.Priority), string(m.Uncertain), string(m.Dedupe), string(m.Outcome)}
-	after = []driver.Value{m.UpdatedAt, m.StartedAt, m.FinishedAt, trigger, waiting, tags, raw(m.Audience), raw(m.Data), raw(m.Metadata), content}
+	after = []driver.Value{m.UpdatedAt, m.StartedAt, m.FinishedAt, trigger, waiting, tags, raw(m.Audience), raw(m.Data), raw(m.Metadata), content, scopes}
 	return before, after, nil
 }
 
@@ -29,7 +30,8 @@ func (c *conn) scanMessage(r []driver.Value, m *fanfare.Message) error {
 	*m = fanfare.Message{
 		Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])), Name: text(r[2]), Channel: fanfare.ChannelName(text(r[3])),
 		State: fanfare.State{Phase: fanfare.Phase(text(r[4])), Generation: fanfare.Generation(integer(r[5])),
-			PauseReason: fanfare.PauseReason(text(r[6])), PausedFrom: fanfare.Phase(text(r[7])), Ending: fanfare.Phase(text(r[8]))},
+			PauseReason: fanfare.PauseReason(text(r[6])), PausedFrom: fanfare.Phase(text(r[7])), Ending: fanfare.Phase(text(r[8])),
+			Reopens: r[33] != nil},
 		Revision: fanfare.Revision(integer(r[9])), Provider: text(r[10]), Topic: text(r[11]), Essential: integer(r[12]) != 0,
 		Test: integer(r[13]) != 0, SendAt: moment(r[14]), NotAfter: moment(r[15]), StartGrace: time.Duration(integer(r[16])), Rate: real(r[17]),
 		Priority: fanfare.Priority(text(r[18])), Uncertain: fanfare.Policy(text(r[19])), Dedupe: fanfare.Dedupe(text(r[20])),
@@ -38,7 +40,7 @@ func (c *conn) scanMessage(r []driver.Value, m *fanfare.Message) error {
 	}
 	what := fmt.Sprintf("messages row %d", m.Num)
 	return errors.Join(c.decode(what, r[26], &m.Trigger), c.decode(what, r[27], &m.Waiting), c.decode(what, r[28], &m.Tags),
-		c.decode(what, r[32], &m.Content))
+		c.decode(what, r[32], &m.Content), c.decode(what, r[33], &m.Scopes))
 }
 
 func (v *controlView) Message(id fanfare.MessageID) (m fanfare.Message, err error) {

@@ -228,7 +228,7 @@ func (c *comparison) save(r *rapid.T) {
 			if right {
 				from = m.Phase
 			}
-			m.Phase, m.Generation, m.UpdatedAt = phase, m.Generation+1, tx.Now()
+			m.Phase, m.Generation, m.UpdatedAt, m.Reopens = phase, m.Generation+1, tx.Now(), !m.Reopens
 			return tx.SaveMessage(&m, from, was)
 		})
 	})
@@ -285,6 +285,9 @@ func (c *comparison) entry(r *rapid.T) fanfare.Entry {
 	}
 	row := rows[0]
 	g := fanfare.Generation(rapid.IntRange(1, 2).Draw(r, "generation"))
+	if rapid.IntRange(0, 5).Draw(r, "amends") == 0 {
+		return fanfare.Entry{Amend: c.amend(r, at, g)}
+	}
 	if row.Owner.Node == "" || rapid.IntRange(0, 4).Draw(r, "claims") == 0 {
 		return fanfare.Entry{Claim: &fanfare.Claim{BatchRef: at, Generation: g, Owner: c.owner(r), Lease: fanfare.LeaseTime,
 			Policy: rapid.SampledFrom([]fanfare.Policy{fanfare.PolicyResend, fanfare.PolicyHold}).Draw(r, "policy"), Settle: rapid.IntRange(0, 4).Draw(r, "settles") == 0}}
@@ -327,6 +330,31 @@ func (c *comparison) entry(r *rapid.T) fanfare.Entry {
 	return fanfare.Entry{Record: &rec}
 }
 
+// amend draws one that may change something, or not.
+func (c *comparison) amend(r *rapid.T, at fanfare.BatchRef, g fanfare.Generation) *fanfare.Amend {
+	d := &fanfare.Amend{BatchRef: at, Generation: g, Revision: 5}
+	switch rapid.IntRange(0, 5).Draw(r, "amendment") {
+	case 0:
+		d.As = fanfare.ResultSent
+	case 1:
+		d.As, d.Who = fanfare.ResultFailed, c.members().ToArray()
+	case 2:
+		d.As = fanfare.ResultSkipped
+	case 3:
+		d.Reopen = []fanfare.Scope{{Result: fanfare.ResultUncertain, Again: rapid.Bool().Draw(r, "again")}}
+	case 4:
+		d.Reopen = []fanfare.Scope{{Result: fanfare.ResultFailed}}
+	default:
+		d.Reopen = []fanfare.Scope{{Result: fanfare.ResultUncertain}, {Result: fanfare.ResultFailed, Reasons: []fanfare.Reason{fanfare.ReasonPermanent}}}
+	}
+	if d.As == "" && rapid.Bool().Draw(r, "as in life") { // or most would be refused
+		c.same("spread", func(st fanfare.Store) (any, error) {
+			return nil, st.Spread(c.t.Context(), at.Slot, at.Message, fanfare.SlotPreparing, g)
+		})
+	}
+	return d
+}
+
 func (c *comparison) answer(r *rapid.T, rec *fanfare.Record, rank int, seq fanfare.Seq) {
 	e := fanfare.Exception{Rank: rank, Seq: seq, Code: rapid.SampledFrom([]string{"550", "450 4.2.1"}).Draw(r, "code"), Attempts: rapid.IntRange(0, 3).Draw(r, "attempts"),
 		Doubts: rapid.IntRange(0, 2).Draw(r, "doubts")}
@@ -337,6 +365,13 @@ func (c *comparison) answer(r *rapid.T, rec *fanfare.Record, rank int, seq fanfa
 		rec.Next.Sent++
 		rec.Next.Runs, rec.SentNow = []fanfare.Run{{Revision: 1, Sent: []byte{1}, At: c.clock.Now().Add(-time.Hour)}, {Revision: 2}}, true
 	case 3:
+		if rapid.Bool().Draw(r, "in doubt") {
+			rec.Next.Uncertain++
+			rec.Next.Doubted.Set(rank)
+			e.Result, e.Reason = fanfare.ResultUncertain, fanfare.ReasonNoAnswer
+			rec.Exceptions = append(rec.Exceptions, e)
+			break
+		}
 		rec.Next.Failed++
 		e.Result, e.Reason, e.Text = fanfare.ResultFailed, fanfare.ReasonPermanent, "no"
 		rec.Exceptions = append(rec.Exceptions, e)

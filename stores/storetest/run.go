@@ -85,6 +85,7 @@ func Run(t *testing.T, open Open) {
 		{"Freeze", freezeScenarios()},
 		{"Claim", claimScenarios()},
 		{"Record", recordScenarios()},
+		{"Amend", amendScenarios()},
 		{"Hostile", hostileScenarios()},
 		{"Reports", reportScenarios()},
 		{"Together", togetherScenarios()},

@@ -1,7 +1,7 @@
 -- fragment: message
 num, id, name, channel, phase, generation, pause_reason, paused_from, ending, revision, provider, topic, essential, test, send_at,
   not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at, finished_at, trigger_by, waiting,
-  tags, audience, data, metadata, content;
+  tags, audience, data, metadata, content, scopes;
 
 -- name: settings.get
 SELECT value FROM settings WHERE name = ?;
@@ -27,20 +27,20 @@ ORDER BY num DESC LIMIT ?;
 
 -- name: messages.look
 SELECT num, id, phase, generation, pause_reason, paused_from, ending, revision, channel, provider, rate, priority, uncertain,
-  send_at, not_after, start_grace, trigger_by IS NOT NULL AS waits, topic, essential
+  send_at, not_after, start_grace, trigger_by IS NOT NULL AS waits, topic, essential, scopes IS NOT NULL AS reopens
 FROM messages WHERE status <> 3 AND phase <> 'draft' ORDER BY num;
 
 -- name: messages.insert
 INSERT INTO messages (id, name, channel, status, phase, generation, pause_reason, paused_from, ending, revision, provider, topic,
   essential, test, send_at, not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at,
-  finished_at, trigger_by, waiting, tags, audience, data, metadata, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+  finished_at, trigger_by, waiting, tags, audience, data, metadata, content, scopes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: messages.save
 UPDATE messages SET name = ?, channel = ?, status = ?, phase = ?, generation = ?, pause_reason = ?, paused_from = ?, ending = ?,
   revision = ?, provider = ?, topic = ?, essential = ?, test = ?, send_at = ?, not_after = ?, start_grace = ?, rate = ?, priority = ?,
   uncertain = ?, dedupe = ?, outcome = ?, updated_at = ?, started_at = ?, finished_at = ?, trigger_by = ?, waiting = ?,
-  tags = ?, audience = ?, data = ?, metadata = ?, content = ?
+  tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?
 WHERE id = ? AND phase = ? AND generation = ?;
 
 -- name: messages.delete

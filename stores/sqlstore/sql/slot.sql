@@ -142,19 +142,20 @@ WHERE message = ? AND slot = ? AND /*plain*/ GROUP BY state;
 SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.slot = ? AND NOT (/*plain*/) ORDER BY b.batch;
 
 -- name: exceptions.range
-SELECT seq, result, reason, code, text, attempts, doubts, at FROM exceptions
+SELECT seq, result, reason, code, text, attempts, doubts, at, before FROM exceptions
 WHERE message = ? AND slot = ? AND seq >= ? AND seq <= ? ORDER BY seq LIMIT ?;
 
 -- name: exceptions.page
-SELECT seq, result, reason, code, text, attempts, doubts, at FROM exceptions
+SELECT seq, result, reason, code, text, attempts, doubts, at, before FROM exceptions
 WHERE message = ? AND slot = ? AND seq >= ? ORDER BY seq LIMIT ?;
 
 -- name: exceptions.put
-INSERT INTO exceptions (message, slot, seq, result, reason, code, text, attempts, doubts, at)
-VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/
+INSERT INTO exceptions (message, slot, seq, result, reason, code, text, attempts, doubts, at, before)
+VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/
 ON CONFLICT (message, slot, seq) DO UPDATE SET result = excluded.result, reason = excluded.reason, code = excluded.code,
   text = excluded.text, attempts = CASE WHEN excluded.attempts > attempts THEN excluded.attempts ELSE attempts END,
-  doubts = CASE WHEN excluded.doubts > doubts THEN excluded.doubts ELSE doubts END, at = excluded.at;
+  doubts = CASE WHEN excluded.doubts > doubts THEN excluded.doubts ELSE doubts END, at = excluded.at,
+  before = CASE WHEN excluded.before > before THEN excluded.before ELSE before END;
 
 -- name: exceptions.results
 SELECT result, COUNT(*) FROM exceptions WHERE message = ? AND slot = ? GROUP BY result;
