@@ -59,7 +59,7 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 		}
 	}()
 	ctx, stop := context.WithCancel(ctx)
-	blocks := make(chan *block, 1)
+	blocks := make(chan *block) // no buffer: one block is stored, one is read, and no third one is in memory
 	var wait sync.WaitGroup
 	wait.Go(func() { j.read(ctx, blocks) })
 	defer wait.Wait()
