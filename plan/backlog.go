@@ -52,13 +52,14 @@ func (p *Planner) visit(ctx context.Context, now time.Time, m *message, free int
 	if m.slots == nil {
 		m.slots = make([]slotPlan, p.Store.Slots())
 	}
+	ends := true // all slots before are over
 	for i := range m.slots {
 		s, n := &m.slots[i], fanfare.Slot(i) //nolint:gosec // slots fit
 		var err error
 		switch every := s.interval(now); {
 		case s.over:
 			continue
-		case now.Sub(s.visited) >= every:
+		case now.Sub(s.visited) >= every, ends && s.asks(now):
 			if err = p.read(ctx, now, m, n, s.cursor, s.next); err == nil {
 				s.visited = now
 			}
@@ -68,9 +69,16 @@ func (p *Planner) visit(ctx context.Context, now time.Time, m *message, free int
 		if err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
 		}
+		ends = ends && s.over
 		p.wait = min(p.wait, max(s.visited.Add(s.interval(now)).Sub(now), tickGap))
 	}
 	return nil
+}
+
+// asks says whether a slot of which only the end is awaited is read ahead of its interval: whatever woke the planner may have been its
+// end. Only one slot of a message is asked in vain each time, the longer it goes on the less often.
+func (s *slotPlan) asks(now time.Time) bool {
+	return !s.tail.IsZero() && now.Sub(s.visited) > now.Sub(s.tail)/64
 }
 
 // interval says how often the slot is read as a whole. Where only the end is awaited it is noticed soon after a short tail, and within

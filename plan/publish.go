@@ -118,8 +118,7 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 		l.room = min(l.room, 2*l.free-waiting)
 	}
 	l.begin()
-	var tasks []fanfare.Task
-	var from []taken
+	var tasks []taken
 	idle, has := make(map[*message]bool), make(map[*message]bool)
 	fresh := now.Before(p.heldSince.Add(fanfare.RepublishTime)) // what waits may be a former planner's
 	for _, m := range l.messages {
@@ -130,7 +129,7 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 		if m == nil {
 			break
 		}
-		if len(tasks) >= l.room && (l.free == 0 || has[m]) {
+		if l.room <= 0 && (l.free == 0 || has[m]) {
 			idle[m] = true // whoever has no task at all gets one over the window: it does not wait until a giant's is claimed
 			continue
 		}
@@ -143,20 +142,36 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 			continue
 		}
 		l.serve(m)
-		tasks = append(tasks, fanfare.Task{BatchRef: fanfare.BatchRef{Message: m.Num, Slot: n, Batch: r.batch},
-			Generation: m.State.Generation, Provider: l.provider, Priority: m.Priority})
-		from = append(from, taken{&m.slots[n], r, m.line(now)})
+		l.room--
+		tasks = append(tasks, taken{fanfare.Task{BatchRef: fanfare.BatchRef{Message: m.Num, Slot: n, Batch: r.batch},
+			Generation: m.State.Generation, Provider: l.provider, Priority: m.Priority}, &m.slots[n], r, m.line(now)})
 		has[m] = true
+		if len(tasks) == portion {
+			failed = append(failed, p.publish(ctx, tasks)...)
+			tasks = tasks[:0]
+		}
 	}
-	if len(tasks) == 0 {
-		return failed
+	return append(failed, p.publish(ctx, tasks)...)
+}
+
+// portion is how many tasks are published at once, so that the first are claimed while the next are read.
+const portion = 128
+
+// publish hands tasks to the queue and notes that they wait there.
+func (p *Planner) publish(ctx context.Context, taken []taken) (failed []error) {
+	if len(taken) == 0 {
+		return nil
+	}
+	tasks := make([]fanfare.Task, len(taken))
+	for i := range taken {
+		tasks[i] = taken[i].Task
 	}
 	var before time.Duration
 	if err := p.Queue.Publish(ctx, tasks); err != nil {
-		failed = append(failed, fmt.Errorf("publish %d tasks for %q: %w", len(tasks), l.provider, err))
+		failed = append(failed, fmt.Errorf("publish %d tasks for %q: %w", len(tasks), tasks[0].Provider, err))
 		before = fanfare.RepublishTime - visitEvery // some may be there, some not: again in a second
 	}
-	for _, t := range from {
+	for _, t := range taken {
 		t.slot.publish(t.ready, t.at.Add(-before))
 	}
 	return failed
@@ -164,6 +179,7 @@ func (p *Planner) fill(ctx context.Context, now time.Time, l *lane) (failed []er
 
 // taken is a task on its way to the queue, and where it came from.
 type taken struct {
+	fanfare.Task
 	slot *slotPlan
 	ready
 	at time.Time
