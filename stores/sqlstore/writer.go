@@ -113,11 +113,7 @@ func (w *writer) next() []*unit {
 func (w *writer) commit(units []*unit) {
 	w.keepLog(units)
 	if units[0].long {
-		if len(units) == 1 || !w.commitBulk(units) {
-			for _, u := range units {
-				w.commitLong(u)
-			}
-		}
+		w.commitLong(units)
 		return
 	}
 	t := &tx{conn: w.c, s: w.s}
@@ -142,9 +138,27 @@ func (w *writer) commit(units []*unit) {
 	}
 }
 
-// commitBulk carries parts of an import out in one transaction. If one of them cannot be kept none is, and each has to be tried alone: what
-// was kept all the same, though the commit failed, is known by its mark.
-func (w *writer) commitBulk(units []*unit) bool {
+// commitLong carries a long unit out, or parts of an import, in one transaction without savepoints. If one of several cannot be kept none
+// is, and each is tried alone: what was kept all the same, though the commit failed, is known by its mark.
+func (w *writer) commitLong(units []*unit) {
+	err := w.once(units)
+	if err != nil && len(units) > 1 {
+		for i := range units {
+			w.commitLong(units[i : i+1])
+		}
+		return
+	}
+	for errors.Is(err, errKnown) {
+		err = w.once(units)
+	}
+	for _, u := range units {
+		u.err = err
+		close(u.done)
+	}
+}
+
+// once carries units out in one transaction; an error says that nothing of it was kept, as far as is known.
+func (w *writer) once(units []*unit) error {
 	t := &tx{conn: w.c, s: w.s}
 	err := w.begin()
 	t.now = w.s.now()
@@ -161,36 +175,10 @@ func (w *writer) commitBulk(units []*unit) bool {
 	}
 	if err != nil {
 		_ = w.c.plain("ROLLBACK") // as above
-		return false
+		return err
 	}
 	t.publish()
-	for _, u := range units {
-		close(u.done)
-	}
-	return true
-}
-
-// commitLong gives a unit a transaction of its own, without savepoints: what it refuses is rolled back as a whole.
-func (w *writer) commitLong(u *unit) {
-	for again := true; again; {
-		t := &tx{conn: w.c, s: w.s}
-		if u.err = u.ctx.Err(); u.err == nil {
-			u.err = w.begin()
-		}
-		t.now = w.s.now()
-		if u.err == nil {
-			u.err = u.run(t)
-		}
-		if u.err == nil {
-			u.err = t.commit()
-		}
-		if again = errors.Is(u.err, errKnown); u.err == nil {
-			t.publish()
-		} else {
-			_ = w.c.plain("ROLLBACK") // as above
-		}
-	}
-	close(u.done)
+	return nil
 }
 
 // lose answers that the commit failed. What of it is durable is not known: after a sync that failed nobody can tell.

@@ -130,6 +130,11 @@ UPDATE batches SET state = ?, sent = ?, failed = ?, skipped = ?, uncertain = ?, 
   lease_until = ?, not_before = ?, pending = ?, in_flight = ?, doubted = ?, runs = ?, held = ?
 WHERE message = ? AND slot = ? AND batch = ? AND fence = ? AND step = ? AND first = ? AND n = ?;
 
+-- name: batches.save_sent
+UPDATE batches SET state = ?, sent = ?, failed = 0, skipped = 0, uncertain = 0, fence = ?, step = ?, owner = ?, incarnation = ?,
+  lease_until = ?, not_before = 0, pending = ?, in_flight = ?, doubted = NULL, runs = ?, held = NULL
+WHERE message = ? AND slot = ? AND batch = ? AND fence = ? AND step = ? AND first = ? AND n = ?;
+
 -- name: batches.hold
 UPDATE batches SET state = 2, held = ?, step = step + 1, owner = NULL, incarnation = 0, lease_until = 0
 WHERE message = ? AND slot = ? AND batch = ?;
