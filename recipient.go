@@ -91,10 +91,11 @@ func (c *RecipientChange) Apply(old *Recipient) (next Recipient, changed bool) {
 		return next, true
 	}
 	return next, next.Email != old.Email || next.Phone != old.Phone || next.Locale != old.Locale || next.TimeZone != old.TimeZone ||
-		!sameAttributes(next.Attributes, old.Attributes)
+		!SameAttributes(next.Attributes, old.Attributes)
 }
 
-func sameAttributes(a, b map[string]any) bool {
+// SameAttributes says whether two profiles hold the same attributes.
+func SameAttributes(a, b map[string]any) bool {
 	if len(a) == 0 && len(b) == 0 {
 		return true
 	}

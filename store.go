@@ -15,6 +15,7 @@ import (
 type Store interface {
 	Control
 	People
+	SlotSets
 	Freezer
 	Journal
 	Reports

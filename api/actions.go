@@ -87,7 +87,7 @@ type countView struct {
 	Recipients int            `json:"recipients"`
 	Planned    int            `json:"planned"`
 	Skipped    map[string]int `json:"skipped"`
-	Scanned    []string       `json:"scanned" nullable:"false" doc:"Attributes that profiles were read for."`
+	Scanned    []string       `json:"scanned" nullable:"false" doc:"Attributes for which profiles were read, which is slow: they have more than 4,096 values."`
 }
 
 type switchView struct {
@@ -419,7 +419,7 @@ func (s *Server) countAudience(ctx context.Context, _ *call, in *countIn) (*repl
 	if err != nil {
 		return nil, err
 	}
-	v := countView{Recipients: n.Recipients, Planned: n.Planned, Skipped: make(map[string]int, len(n.Skipped)), Scanned: []string{}}
+	v := countView{Recipients: n.Recipients, Planned: n.Planned, Skipped: make(map[string]int, len(n.Skipped)), Scanned: append([]string{}, n.Scanned...)}
 	for reason, k := range n.Skipped {
 		v.Skipped[string(reason)] = k
 	}

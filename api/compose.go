@@ -41,7 +41,7 @@ type MessageFields struct {
 
 type newMessage struct {
 	Channel  string  `json:"channel" enum:"email,null"`
-	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, and any, every, not of them."`
+	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, {\"attribute\": NAME, \"eq\": VALUE}, and any, every, not of them."`
 	MessageFields
 	Start bool `json:"start,omitempty" doc:"Start it at once."`
 }
@@ -295,7 +295,7 @@ func parseAudience(doc []byte) (audience.Expr, error) {
 	if err != nil {
 		return nil, asProblem(err)
 	}
-	if problems := audience.Check(expr, audience.KindAll, audience.KindList, audience.KindRecipients); len(problems) > 0 {
+	if problems := audience.Check(expr, audience.KindAll, audience.KindList, audience.KindRecipients, audience.KindAttribute); len(problems) > 0 {
 		return nil, audienceProblem(problems)
 	}
 	return expr, nil

@@ -105,6 +105,7 @@ type Counts struct {
 	Recipients int
 	Planned    int
 	Skipped    map[fanfare.Reason]int
+	Scanned    []string // attributes for which profiles were read: they have more values than have sets
 }
 
 // TestResult is what became of one test.

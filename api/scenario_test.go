@@ -357,6 +357,11 @@ func TestPreviewTestAndCount(t *testing.T) {
 		{call: "POST /v1/audiences/count", body: `{"audience":{"all":true},"channel":"email"}`, status: 200, has: `"recipients":6,"planned":5 ~ "no_address":1 ~ "scanned":[]`},
 		{call: "POST /v1/audiences/count", body: `{"audience":{"all":true}}`, status: 200, has: `"planned":6`},
 		{call: "POST /v1/audiences/count", body: `{"audience":{"not":{"list":"vip"}},"channel":null,"topic":null}`, status: 200, has: `"planned":1`},
+		{call: "PUT /v1/recipients/bob", body: `{"email":"bob@example.com","attributes":{"city":"Bergen","level":5,"tags":["a"],"born":"2001-02-03T04:05:06Z"}}`, status: 200},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"attribute":"city","eq":"Oslo"},"channel":"email"}`, status: 200, has: `"recipients":4,"planned":4 ~ "scanned":[]`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"every":[{"attribute":"level","gt":3},{"attribute":"born","lt":"2002-01-01T00:00:00Z"},{"attribute":"tags","contains":"a"}]}}`, status: 200, has: `"planned":1`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"attribute":"city","exists":false}}`, status: 200, has: `"planned":1`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"attribute":"city","like":"O"}}`, status: 422, has: `"pointer":"#/audience"`},
 		{call: "POST /v1/audiences/count", body: `{"audience":{"list":"nope"}}`, status: 422, has: `"pointer":"#/audience/list"`},
 		{call: "POST /v1/audiences/count", body: `{"audience":{"list":7}}`, status: 422, has: `"pointer":"#/audience/list","code":"wrong_type"`},
 	})

@@ -19,6 +19,8 @@ type parts map[fanfare.Part]*set.Set
 type question struct {
 	expr      audience.Expr
 	lists     map[string]fanfare.SetName // of the expression, by name
+	asked     []audience.Attribute       // the conditions on attributes, each once
+	at        map[string]int             // where they are in asked
 	channel   fanfare.ChannelName        // empty: nothing is skipped
 	topic     string
 	essential bool
@@ -36,29 +38,69 @@ func (p *Planner) ask(ctx context.Context, doc json.RawMessage, q question, dedu
 	q.slots = p.Store.Slots()
 	q.address = q.channel != "" && p.NeedsAddress(q.channel)
 	q.dedupe = q.address && dedupe == fanfare.DedupeAddress
-	q.lists = make(map[string]fanfare.SetName)
-	err = p.Store.View(ctx, func(v fanfare.ControlView) error {
-		for leaf := range audience.Leaves(q.expr) {
-			l, ok := leaf.(audience.List)
-			if !ok {
-				continue
-			}
-			row, err := v.List(l.Name)
-			if err != nil {
-				return fmt.Errorf("list %q: %w", l.Name, err)
-			}
-			q.lists[l.Name] = fanfare.ListSet(row.ID)
-		}
-		return nil
-	})
+	q.lists, q.at = make(map[string]fanfare.SetName), make(map[string]int)
+	err = p.Store.View(ctx, func(v fanfare.ControlView) error { return q.find(v, q.expr) })
 	return q, err
+}
+
+// find looks up what an expression names.
+func (q *question) find(v fanfare.ControlView, e audience.Expr) error {
+	for leaf := range audience.Leaves(e) {
+		switch leaf := leaf.(type) {
+		case audience.List:
+			row, err := v.List(leaf.Name)
+			if err != nil {
+				return fmt.Errorf("list %q: %w", leaf.Name, err)
+			}
+			q.lists[leaf.Name] = fanfare.ListSet(row.ID)
+		case audience.Attribute:
+			key := keyOf(leaf)
+			if _, there := q.at[key]; !there {
+				q.at[key] = len(q.asked)
+				q.asked = append(q.asked, leaf)
+			}
+		}
+	}
+	return nil
+}
+
+// keyOf tells leaves apart.
+func keyOf(leaf audience.Expr) string {
+	doc, _ := leaf.MarshalJSON() // what was parsed can be written
+	return string(doc)
 }
 
 // source evaluates the question's expression in one slot.
 type source struct {
 	*question
-	slot fanfare.Slot
-	view fanfare.FreezeView
+	slot  fanfare.Slot
+	view  fanfare.FreezeView
+	known *known
+}
+
+// known are answers to the question's conditions in one slot, read a moment ago: to read them may take long, and a freeze keeps others waiting.
+type known struct {
+	attributes []*set.Set // as asked
+	rest       []string   // attributes with more values than have sets
+}
+
+// tell answers the question's conditions in a slot.
+func (q *question) tell(ctx context.Context, view fanfare.SlotView) (k *known, err error) {
+	k = &known{}
+	k.attributes, k.rest, err = readConditions(ctx, view, q.asked)
+	return k, err
+}
+
+// look is tell at a moment of its own.
+func (a *answer) look(ctx context.Context, s fanfare.Slot) (k *known, err error) {
+	if len(a.asked) == 0 {
+		return &known{}, nil
+	}
+	err = a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) error {
+		k, err = a.tell(ctx, v)
+		return err
+	})
+	return k, err
 }
 
 // Alive implements audience.Source.
@@ -71,6 +113,8 @@ func (s source) Leaf(_ context.Context, leaf audience.Expr) (*set.Set, error) {
 		return s.view.LoadSet(s.lists[leaf.Name])
 	case audience.Recipients:
 		return s.recipients(leaf.IDs)
+	case audience.Attribute:
+		return s.known.attributes[s.at[keyOf(leaf)]], nil
 	default:
 		return nil, fmt.Errorf("cannot be evaluated: use all, list, recipients, any, every and not: %w", fanfare.ErrUsage)
 	}
@@ -102,8 +146,8 @@ func (s source) recipients(ids []string) (*set.Set, error) {
 
 // split evaluates the expression within alive and takes from it one part for each reason to skip, in the order in which reasons are
 // named; who is left is to be sent to.
-func (q *question) split(ctx context.Context, s fanfare.Slot, view fanfare.FreezeView) (parts, error) {
-	rest, err := audience.Eval(ctx, q.expr, source{question: q, slot: s, view: view})
+func (q *question) split(ctx context.Context, s fanfare.Slot, view fanfare.FreezeView, k *known) (parts, error) {
+	rest, err := audience.Eval(ctx, q.expr, source{question: q, slot: s, view: view, known: k})
 	if err != nil {
 		return nil, err
 	}
@@ -203,8 +247,13 @@ func (a *answer) read(ctx context.Context, s fanfare.Slot) (err error) {
 		a.then[s][fanfare.PartSend], err = a.store.PartSet(ctx, a.num, s, fanfare.PartSend)
 		return err
 	}
-	a.then[s], err = a.split(ctx, s, a.live(ctx, s))
-	return err
+	return a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) error {
+		k, err := a.tell(ctx, v)
+		if err == nil {
+			a.then[s], err = a.split(ctx, s, v, k)
+		}
+		return err
+	})
 }
 
 func (a *answer) total() (n int) {
@@ -240,8 +289,8 @@ func (a *answer) pick(ctx context.Context, s fanfare.Slot) error {
 
 // parts gives the final parts of a slot by what it holds now. Where mailboxes were compared the audience is that of the moment when the
 // slot was read: who was not to be sent to then stays out, who is to be skipped now is.
-func (a *answer) parts(ctx context.Context, s fanfare.Slot, view fanfare.FreezeView) (parts, error) {
-	now, err := a.split(ctx, s, view)
+func (a *answer) parts(ctx context.Context, s fanfare.Slot, view fanfare.FreezeView, k *known) (parts, error) {
+	now, err := a.split(ctx, s, view, k)
 	if err != nil || !a.dedupe {
 		return now, err
 	}
@@ -267,23 +316,6 @@ func (a *answer) parts(ctx context.Context, s fanfare.Slot, view fanfare.FreezeV
 	return final, nil
 }
 
-// live reads a slot outside of a freeze.
-func (a *answer) live(ctx context.Context, s fanfare.Slot) fanfare.FreezeView {
-	return liveView{ctx: ctx, sets: a.store, slot: s}
-}
-
-type liveView struct {
-	ctx  context.Context //nolint:containedctx // a view lives within one call
-	sets Sets
-	slot fanfare.Slot
-}
-
-func (v liveView) LoadSet(name fanfare.SetName) (*set.Set, error) {
-	return v.sets.LoadSet(v.ctx, v.slot, name)
-}
-
-func (v liveView) Resolve(ids []string) ([]int64, error) { return v.sets.Resolve(v.ctx, v.slot, ids) }
-
 // CountQuery asks how many an audience would reach.
 type CountQuery struct {
 	Audience  json.RawMessage
@@ -298,6 +330,7 @@ type Counts struct {
 	Recipients int
 	Planned    int
 	Skipped    map[fanfare.Reason]int
+	Scanned    []string // attributes for which profiles were read: they have more values than have sets
 }
 
 // Count tells whom a message would reach if it were frozen now, by the code that freezes. audience.Problems say what is wrong with the
@@ -316,7 +349,16 @@ func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
 	}
 	for n := range a.slots {
 		s := fanfare.Slot(n) //nolint:gosec // slots fit
-		made, err := a.parts(ctx, s, a.live(ctx, s))
+		var made parts
+		err := a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) error {
+			k, err := a.tell(ctx, v)
+			if err != nil {
+				return err
+			}
+			counts.Scanned = append(counts.Scanned, k.rest...)
+			made, err = a.parts(ctx, s, v, k)
+			return err
+		})
 		if err != nil {
 			return counts, fmt.Errorf("slot %d: %w", s, err)
 		}
@@ -330,5 +372,7 @@ func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
 			}
 		}
 	}
+	slices.Sort(counts.Scanned)
+	counts.Scanned = slices.Compact(counts.Scanned)
 	return counts, nil
 }

@@ -68,8 +68,12 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 		return true, m.job.step(ctx)
 	}
 	job, s := m.job, m.job.left[0]
+	k, err := job.look(ctx, s)
+	if err != nil {
+		return false, fmt.Errorf("slot %d: %w", s, err)
+	}
 	done, err := p.Store.Freeze(ctx, s, m.Num, m.State.Generation, job.size, func(view fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
-		return job.parts(ctx, s, view)
+		return job.parts(ctx, s, view, k)
 	})
 	if err != nil {
 		return false, fmt.Errorf("slot %d: %w", s, err)

@@ -30,14 +30,13 @@ type Store interface {
 	fanfare.Freezer
 	fanfare.Journal
 	fanfare.Reports
+	fanfare.SlotSets
 	Sets
 }
 
-// Sets are the sets of recipients, a part of fanfare.People.
+// Sets is what the planner asks about recipients, a part of fanfare.People.
 type Sets interface {
 	Slots() int
-	Resolve(ctx context.Context, s fanfare.Slot, ids []string) ([]int64, error)
-	LoadSet(ctx context.Context, s fanfare.Slot, name fanfare.SetName) (*set.Set, error)
 	Mailboxes(ctx context.Context, s fanfare.Slot, c fanfare.ChannelName, members *set.Set, fn func(seq fanfare.Seq, key uint64)) error
 }
 

@@ -44,6 +44,7 @@ type world struct {
 	queue *memory.Queue
 	sub   fanfare.Subscription
 	size  int // of batches
+	asked int // audiences
 }
 
 func newWorld(t testing.TB, slots, people int) *world {

@@ -58,6 +58,7 @@ type count struct {
 	Recipients int            `json:"recipients"`
 	Planned    int            `json:"planned"`
 	Skipped    map[string]int `json:"skipped"`
+	Scanned    []string       `json:"scanned"`
 }
 
 // Run sends.
@@ -141,6 +142,9 @@ func (s *sendCommand) summary(n count, rate float64) string {
 	sort.Strings(reasons)
 	if len(reasons) > 0 {
 		text += "; skipped: " + strings.Join(reasons, ", ")
+	}
+	if len(n.Scanned) > 0 {
+		text += "; profiles were read one by one for " + strings.Join(n.Scanned, ", ") + ", which has more than 4,096 values"
 	}
 	if rate > 0 {
 		text += fmt.Sprintf("; at %g a second it takes %s", rate, (time.Duration(float64(n.Planned) / rate * float64(time.Second))).Round(time.Second))

@@ -80,6 +80,9 @@ func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing
 	if changed {
 		next.UpdatedAt = now
 	}
+	if !there || changed && !fanfare.SameAttributes(old.Attributes, next.Attributes) {
+		sets.add(fanfare.SetUnindexed, seq)
+	}
 	row := &person{Recipient: cloneRecipient(next)}
 	if there {
 		row.mailbox, row.usable = sl.people[seq].mailbox, sl.people[seq].usable

@@ -235,7 +235,7 @@ func (u *upsert) create(t *tx, f *creation) error {
 	}
 	e := editing{t: t, slot: u.slot}
 	fresh := set.Range(r.next, end)
-	if err := errors.Join(e.assign(fanfare.SetAlive, fresh, fresh), e.assign(fanfare.AddressSet(fanfare.ChannelEmail), fresh, f.seqs(first, f.usable)),
+	if err := errors.Join(e.assign(fanfare.SetAlive, fresh, fresh), e.assign(fanfare.SetUnindexed, fresh, fresh), e.assign(fanfare.AddressSet(fanfare.ChannelEmail), fresh, f.seqs(first, f.usable)),
 		e.assign(fanfare.InvalidSet(fanfare.ChannelEmail), fresh, f.seqs(first, f.invalid))); err != nil {
 		return err
 	}
@@ -375,6 +375,11 @@ func (p *known) change(c *fanfare.RecipientChange, fresh bool, e *editing) (chan
 		next.UpdatedAt = e.t.now
 	}
 	p.Recipient = next
+	if fresh || changed && !fanfare.SameAttributes(was.Attributes, next.Attributes) {
+		if err := e.put(fanfare.SetUnindexed, p.Seq, true); err != nil {
+			return false, err
+		}
+	}
 	if !fresh && was.Email != "" && next.Email != was.Email { // they were said of the former address
 		for _, why := range [...]fanfare.Reason{fanfare.ReasonBounced, fanfare.ReasonComplained} {
 			if err := e.put(fanfare.SuppressionSet(fanfare.ChannelEmail, "", why), p.Seq, false); err != nil {

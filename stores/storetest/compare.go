@@ -28,7 +28,7 @@ func Compare(t *testing.T, model, driver Open) {
 			}
 		}()
 		actions := map[string]func(*rapid.T){
-			"": func(*rapid.T) {}, "clock": c.advance, "upsert": c.upsert, "change set": c.changeSet, "drop set": c.dropSet, "number": c.number,
+			"": func(*rapid.T) {}, "clock": c.advance, "upsert": c.upsert, "change set": c.changeSet, "drop set": c.dropSet, "edit": c.edit, "number": c.number,
 			"addresses": c.suppressAddresses, "people": c.people, "message": c.message, "save": c.save, "spread": c.spread, "freeze": c.freeze, "void": c.void, "forget": c.forget,
 			"tables": c.tables, "read": c.read, "identity": c.identity,
 		}
@@ -93,7 +93,7 @@ func (c *comparison) advance(r *rapid.T) {
 
 func (c *comparison) name() fanfare.SetName {
 	return rapid.SampledFrom([]fanfare.SetName{
-		fanfare.SetAlive, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail),
+		fanfare.SetAlive, fanfare.SetUnindexed, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail),
 		fanfare.SuppressionSet(fanfare.ChannelEmail, "news", fanfare.ReasonUnsubscribed), fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonBounced),
 		fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonComplained), fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonSuppressed),
 	}).Draw(c.r, "set")
@@ -158,6 +158,36 @@ func (c *comparison) changeSet(r *rapid.T) {
 	c.same("change "+string(name), func(st fanfare.Store) (any, error) {
 		added, removed, err := st.ChangeSet(c.t.Context(), s, name, add, remove)
 		return [2]int{added, removed}, err
+	})
+}
+
+// edit reads a slot and changes some of its sets.
+func (c *comparison) edit(r *rapid.T) {
+	s, failing := c.slot(), rapid.IntRange(0, 4).Draw(r, "fails") == 0
+	changes := make([]fanfare.SetChange, rapid.IntRange(0, 3).Draw(r, "changes"))
+	for i := range changes {
+		changes[i] = fanfare.SetChange{Name: c.name(), Add: c.members(), Remove: c.members()}
+	}
+	who := c.members()
+	c.same("edit", func(st fanfare.Store) (any, error) {
+		found := map[fanfare.Seq]map[string]any{}
+		var names []fanfare.SetName
+		err := st.Edit(c.t.Context(), s, func(v fanfare.SlotView) (_ []fanfare.SetChange, err error) {
+			if names, err = v.SetNames(""); err != nil {
+				return nil, err
+			}
+			if err := v.Attributes(who, func(seq fanfare.Seq, attributes map[string]any) error {
+				found[seq] = attributes
+				return nil
+			}); err != nil {
+				return nil, err
+			}
+			if failing {
+				return changes, errBoom
+			}
+			return changes, nil
+		})
+		return []any{found, names}, err
 	})
 }
 
@@ -512,7 +542,7 @@ func (c *comparison) everything() {
 				return p.ToArray(), err
 			})
 		}
-		for _, name := range []fanfare.SetName{fanfare.SetAlive, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail),
+		for _, name := range []fanfare.SetName{fanfare.SetAlive, fanfare.SetUnindexed, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail),
 			fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonBounced), fanfare.SuppressionSet(fanfare.ChannelEmail, "news", fanfare.ReasonUnsubscribed)} {
 			c.same("set "+string(name), func(st fanfare.Store) (any, error) {
 				members, err := st.LoadSet(ctx, s, name)

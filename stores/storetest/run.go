@@ -82,6 +82,7 @@ func Run(t *testing.T, open Open) {
 		{"People", peopleScenarios()},
 		{"Sets", setScenarios()},
 		{"Addresses", addressScenarios()},
+		{"SlotSets", slotSetScenarios()},
 		{"Freeze", freezeScenarios()},
 		{"Claim", claimScenarios()},
 		{"Record", recordScenarios()},

@@ -36,6 +36,9 @@ func (r *Report) people(ctx context.Context, store Store) error {
 		if err := r.addresses(ctx, store, slot); err != nil {
 			return fmt.Errorf("slot %d: addresses: %w", s, err)
 		}
+		if err := r.attributes(ctx, store, slot); err != nil {
+			return fmt.Errorf("slot %d: attributes: %w", s, err)
+		}
 	}
 	return nil
 }

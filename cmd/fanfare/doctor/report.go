@@ -17,6 +17,7 @@ type Store interface {
 	Slots() int
 	LoadSet(ctx context.Context, s fanfare.Slot, name fanfare.SetName) (*set.Set, error)
 	Mailboxes(ctx context.Context, s fanfare.Slot, c fanfare.ChannelName, members *set.Set, fn func(seq fanfare.Seq, key uint64)) error
+	ReadSlot(ctx context.Context, s fanfare.Slot, fn func(fanfare.SlotView) error) error
 	Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.Latch, error)
 	fanfare.Reports
 	Check(ctx context.Context) ([]string, error)

@@ -32,6 +32,7 @@ type node struct {
 	queue    fanfare.Queue
 	guard    *plan.Guard
 	planner  *plan.Planner
+	indexer  *plan.Indexer
 	worker   *deliver.Node
 	importer *people.Importer
 	api      *api.Server
@@ -84,6 +85,7 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 			default:
 			}
 		}})
+	n.indexer = &plan.Indexer{Store: n.store, Node: folder.Node, Logger: c.Log}
 	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: n.worker.Free, Nudge: nudge, Logger: c.Log,
 		NeedsAddress: func(name fanfare.ChannelName) bool {
 			channel, ok := cat.channel(name)

@@ -1,0 +1,400 @@
+package plan_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"fanfare"
+	"fanfare/audience"
+	"fanfare/plan"
+	"fanfare/set"
+	stores "fanfare/stores/memory"
+)
+
+// who freezes an audience and gives whom it reaches, by slot.
+func (w *world) who(p *plan.Planner, doc string) []*set.Set {
+	w.Helper()
+	id := fanfare.MessageID(fmt.Sprint("who-", w.asked))
+	w.asked++
+	w.message(id, func(m *fanfare.Message) { m.Audience = json.RawMessage(doc) }, fanfare.EventStart)
+	for w.read(id).Phase == fanfare.PhasePreparing {
+		w.tick(p)
+	}
+	found := make([]*set.Set, w.store.Slots())
+	for s := range found {
+		var err error
+		found[s], err = w.store.PartSet(w.ctx, w.read(id).Num, fanfare.Slot(s), fanfare.PartSend)
+		w.ok(err)
+	}
+	w.event(id, fanfare.EventCancel)
+	return found
+}
+
+// profiles is what the model knows of people.
+type profiles map[fanfare.Person]map[string]any
+
+func (w *world) upsert(known profiles, id string, kind fanfare.ChangeKind, attributes map[string]any) {
+	w.Helper()
+	s := fanfare.SlotOf(id, w.store.Slots())
+	done, err := w.store.Upsert(w.ctx, s, []fanfare.RecipientChange{{Kind: kind, ExternalID: id, Attributes: attributes}}, fanfare.UpsertOptions{})
+	w.ok(err)
+	r, err := w.store.Recipient(w.ctx, id)
+	w.ok(err)
+	known[done[0].Person] = r.Attributes
+}
+
+// value draws a value of any type; few of each, so that they meet.
+func value(r *rand.Rand) any {
+	switch r.IntN(12) {
+	case 0:
+		return nil
+	case 1:
+		return r.IntN(2) == 0
+	case 2, 3:
+		return []any{0.0, 1.0, -1.0, 5.0, 5.5, -0.25, 1e21, 1e-9, -3e300, 9007199254740993.0, 4611686018427387904.0, float64(r.IntN(100))}[r.IntN(12)]
+	case 4:
+		return []any{"2026-01-31T08:00:00Z", "2026-01-31T16:00:00+08:00", "2026-01-31T08:00:00.000000001Z", "1969-12-31T23:59:59.5Z", "0000-01-01T00:00:00Z"}[r.IntN(5)]
+	case 5:
+		return []string{"a", "b", "a", strings.Repeat("x", 100)}[:r.IntN(5)]
+	default:
+		return []any{"5", "true", "", "a", "A", "a:b", "a%3Ab", "ü", "5.50", strings.Repeat("x", 100), strings.Repeat("x", 101), "-0"}[r.IntN(12)]
+	}
+}
+
+func condition(r *rand.Rand, name string) audience.Attribute {
+	ops := audience.Ops()
+	a := audience.Attribute{Name: name, Op: ops[r.IntN(len(ops))]}
+	scalar := func() (v any) {
+		for {
+			switch v = value(r); v.(type) {
+			case nil, []string:
+			default:
+				return v
+			}
+		}
+	}
+	of := func(v any) audience.Value {
+		text, _ := audience.CanonicalText(v)
+		switch v.(type) {
+		case bool:
+			return audience.Value{Kind: audience.Bool, Text: text}
+		case float64:
+			return audience.Value{Kind: audience.Number, Text: text}
+		default:
+			return audience.Value{Kind: audience.Text, Text: text}
+		}
+	}
+	switch a.Op {
+	case audience.Exists:
+		a.Values = []audience.Value{of(r.IntN(2) == 0)}
+	case audience.Contains:
+		a.Values = []audience.Value{{Kind: audience.Text, Text: []string{"a", "b", strings.Repeat("x", 100), "c"}[r.IntN(4)]}}
+	case audience.In:
+		for range r.IntN(80) {
+			a.Values = append(a.Values, of(scalar()))
+		}
+	case audience.Eq, audience.Ne:
+		a.Values = []audience.Value{of(scalar())}
+	default:
+		if r.IntN(3) == 0 {
+			a.Values = []audience.Value{{Kind: audience.Time, Text: []string{"2026-01-31T08:00:00Z", "1970-01-01T00:00:00Z", "2026-01-31T08:00:00.000000001Z"}[r.IntN(3)]}}
+			break
+		}
+		text := []string{"0", "1", "-1", "5", "5.25", "50", "1e+21", "1e-300", "-4e300", "9007199254740992", "4611686018427387904", "1e400", "-1e400"}[r.IntN(13)]
+		a.Values = []audience.Value{{Kind: audience.Number, Text: text}}
+	}
+	return a
+}
+
+// means is what a condition means, told once more and plainly.
+func means(a audience.Attribute, v any) bool {
+	text := func(v any) string {
+		switch v := v.(type) {
+		case string:
+			return v
+		case bool:
+			return strconv.FormatBool(v)
+		case float64:
+			doc, _ := json.Marshal(v)
+			t, _ := audience.CanonicalNumber(string(doc))
+			return t
+		}
+		return "no text: a list"
+	}
+	equal := func() bool {
+		return slices.ContainsFunc(a.Values, func(x audience.Value) bool { return x.Text == text(v) })
+	}
+	switch a.Op {
+	case audience.Exists:
+		return (v != nil) == (a.Values[0].Text == "true")
+	case audience.Eq, audience.In:
+		return v != nil && equal()
+	case audience.Ne:
+		return v != nil && !equal()
+	case audience.Contains:
+		l, _ := v.([]string)
+		return slices.Contains(l, a.Values[0].Text)
+	}
+	order, ok := 0, false
+	if f, number := v.(float64); number && a.Values[0].Kind == audience.Number {
+		than, _ := strconv.ParseFloat(a.Values[0].Text, 64)
+		ok = true
+		switch {
+		case f < than:
+			order = -1
+		case f > than:
+			order = 1
+		}
+	}
+	if s, isText := v.(string); isText && a.Values[0].Kind == audience.Time {
+		at, err := time.Parse(time.RFC3339, s)
+		than, _ := time.Parse(time.RFC3339, a.Values[0].Text)
+		order, ok = at.Compare(than), err == nil
+	}
+	switch a.Op {
+	case audience.Lt:
+		return ok && order < 0
+	case audience.Lte:
+		return ok && order <= 0
+	case audience.Gt:
+		return ok && order > 0
+	default:
+		return ok && order >= 0
+	}
+}
+
+// breaking is a store whose n-th Edit from now fails, before its effect or after it.
+type breaking struct {
+	*stores.Store
+	left  int
+	after bool
+}
+
+var errBroken = errors.New("the process died here")
+
+func (b *breaking) Edit(ctx context.Context, s fanfare.Slot, fn func(fanfare.SlotView) ([]fanfare.SetChange, error)) error {
+	b.left--
+	if b.left != 0 {
+		return b.Store.Edit(ctx, s, fn)
+	}
+	if b.after {
+		_ = b.Store.Edit(ctx, s, fn)
+	}
+	return errBroken
+}
+
+// TestConditionsAreExactAtAnyMoment changes people, indexes some of them, lets the indexer die at any of its steps or two of them work at once,
+// and asks conditions after each: the answer is that of the profiles.
+func TestConditionsAreExactAtAnyMoment(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 7))
+			w := newWorld(t, 2, 20) // and some without profiles
+			p := w.planner("a")
+			known := profiles{}
+			for s := range fanfare.Slot(2) {
+				for seq := range fanfare.Seq(10) {
+					known[fanfare.Person{Slot: s, Seq: seq}] = nil
+				}
+			}
+			names := []string{"a", "b", "c:d", strings.Repeat("n", 90)}
+			broken := &breaking{Store: w.store}
+			indexer := &plan.Indexer{Store: broken, Node: "a"}
+			for range 60 {
+				for range r.IntN(20) {
+					attributes := map[string]any{}
+					for _, n := range names {
+						if r.IntN(3) > 0 {
+							attributes[n] = value(r)
+						}
+					}
+					w.upsert(known, fmt.Sprint("p", r.IntN(60)), fanfare.ChangeKind(r.IntN(2)), attributes)
+				}
+				switch r.IntN(4) {
+				case 0:
+					broken.left = 0
+					w.ok(indexer.Tick(w.ctx))
+				case 1, 2:
+					broken.left, broken.after = 1+r.IntN(5), r.IntN(2) == 0
+					if err := indexer.Tick(w.ctx); err != nil && !errors.Is(err, errBroken) {
+						t.Fatal(err)
+					}
+				}
+				var parts []string
+				asked := make([]audience.Attribute, 1+r.IntN(3))
+				for i := range asked {
+					asked[i] = condition(r, names[r.IntN(len(names))])
+					doc, err := asked[i].MarshalJSON()
+					w.ok(err)
+					parts = append(parts, string(doc))
+				}
+				doc := `{"any":[` + strings.Join(parts, ",") + `]}`
+				for s, got := range w.who(p, doc) {
+					want := set.New()
+					for person, attributes := range known {
+						if person.Slot == fanfare.Slot(s) && slices.ContainsFunc(asked, func(a audience.Attribute) bool { return means(a, attributes[a.Name]) }) {
+							want.Add(person.Seq)
+						}
+					}
+					if !got.Equal(want) {
+						t.Fatalf("%s, slot %d: got %v, want %v", doc, s, got.ToArray(), want.ToArray())
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestTwoIndexersVoidEachOther stops one between its reading and its writing, changes the person, and lets another take them.
+func TestTwoIndexersVoidEachOther(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	p := w.planner("a")
+	known := profiles{}
+	w.upsert(known, "u", fanfare.ChangeMerge, map[string]any{"a": "old"})
+	other := &plan.Indexer{Store: w.store, Node: "b"}
+	slow := &between{Store: w.store, at: 2, do: func() {
+		w.upsert(known, "u", fanfare.ChangeMerge, map[string]any{"a": "new"})
+		w.ok(other.Index(w.ctx, 0))
+	}}
+	w.ok((&plan.Indexer{Store: slow, Node: "a"}).Index(w.ctx, 0))
+	if slow.at > 0 {
+		t.Fatal("it never wrote")
+	}
+	w.ok(other.Tick(w.ctx))
+	for value, want := range map[string]int{"old": 0, "new": 1} {
+		if got := w.who(p, `{"attribute":"a","eq":"`+value+`"}`)[0].Len(); got != want {
+			t.Errorf("%s: %d people, want %d", value, got, want)
+		}
+	}
+}
+
+// between does something before the n-th Edit.
+type between struct {
+	*stores.Store
+	at int
+	do func()
+}
+
+func (b *between) Edit(ctx context.Context, s fanfare.Slot, fn func(fanfare.SlotView) ([]fanfare.SetChange, error)) error {
+	if b.at--; b.at == 0 {
+		b.do()
+	}
+	return b.Store.Edit(ctx, s, fn)
+}
+
+// TestMoreValuesThanSets: those that most people have keep sets, the others are scanned, and a count says so.
+func TestMoreValuesThanSets(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	p := w.planner("a")
+	const n = fanfare.MaxValueSets + 500
+	var changes []fanfare.RecipientChange
+	for i := range n {
+		changes = append(changes, fanfare.RecipientChange{ExternalID: fmt.Sprint(i), Attributes: map[string]any{"name": fmt.Sprint("n", i), "tags": []string{fmt.Sprint("t", i), "all"}, "level": float64(i)}})
+	}
+	for i := range 20 {
+		changes = append(changes, fanfare.RecipientChange{ExternalID: fmt.Sprint("more", i), Attributes: map[string]any{"name": fmt.Sprint("n", n-1-i)}})
+	}
+	_, err := w.store.Upsert(w.ctx, 0, changes, fanfare.UpsertOptions{})
+	w.ok(err)
+	x := &plan.Indexer{Store: w.store, Node: "a"}
+	w.ok(x.Tick(w.ctx))
+	sets := func(f fanfare.AttributeFamily, name string) (found int) {
+		w.ok(w.store.ReadSlot(w.ctx, 0, func(v fanfare.SlotView) error {
+			names, err := v.SetNames(fanfare.AttributeSets(f, name))
+			found = len(names)
+			return err
+		}))
+		return found
+	}
+	for name, family := range map[string]fanfare.AttributeFamily{"name": fanfare.AttributeText, "tags": fanfare.AttributeItem} {
+		if got := sets(family, name); got != fanfare.MaxValueSets {
+			t.Errorf("%s has %d sets", name, got)
+		}
+	}
+	ask := func(doc string, want int, scanned ...string) {
+		t.Helper()
+		if got := w.who(p, doc)[0].Len(); got != want {
+			t.Errorf("%s: %d people, want %d", doc, got, want)
+		}
+		c, err := p.Count(w.ctx, plan.CountQuery{Audience: json.RawMessage(doc)})
+		w.ok(err)
+		if c.Recipients != want || !slices.Equal(c.Scanned, scanned) {
+			t.Errorf("%s: counted %d, scanned %q; want %d, %q", doc, c.Recipients, c.Scanned, want, scanned)
+		}
+	}
+	ask(fmt.Sprintf(`{"attribute":"name","eq":"n%d"}`, n-1), 2) // many have it
+	ask(`{"attribute":"tags","contains":"all"}`, n)
+	rare := ""
+	w.ok(w.store.ReadSlot(w.ctx, 0, func(v fanfare.SlotView) error {
+		rest, err := v.LoadSet(fanfare.AttributeSet(fanfare.AttributeTextRest, "name"))
+		w.ok(err)
+		if rest.Len() != 500 {
+			t.Errorf("%d in the rest", rest.Len())
+		}
+		seq, _ := rest.Max()
+		return v.Attributes(set.Of(seq), func(_ fanfare.Seq, a map[string]any) error {
+			rare = a["name"].(string) //nolint:forcetypeassert // as above
+			return nil
+		})
+	}))
+	ask(`{"attribute":"name","eq":"`+rare+`"}`, 1, "name")
+	ask(`{"attribute":"name","eq":"nobody"}`, 0, "name")
+	ask(`{"attribute":"name","ne":"`+rare+`"}`, n+20-1, "name")
+	ask(`{"attribute":"level","gte":100}`, n-100) // numbers have no limit
+	ask(`{"attribute":"level","eq":4500}`, 1)
+	ask(`{"attribute":"name","exists":true}`, n+20)
+
+	// The rest stays exact when values come and go: one more with a rare name, and the former one takes another.
+	known := profiles{}
+	w.upsert(known, "late", fanfare.ChangeMerge, map[string]any{"name": rare})
+	for i := range 100 {
+		w.upsert(known, fmt.Sprint(i), fanfare.ChangeMerge, map[string]any{"name": nil, "tags": nil})
+	}
+	w.ok(x.Tick(w.ctx))
+	w.upsert(known, "later", fanfare.ChangeMerge, map[string]any{"name": rare})
+	w.ok(x.Tick(w.ctx))
+	ask(`{"attribute":"name","eq":"`+rare+`"}`, 3, "name")
+	ask(`{"attribute":"name","in":["`+rare+`","n4500"]}`, 3+len(w.who(p, `{"attribute":"name","eq":"n4500"}`)[0].ToArray()), "name")
+}
+
+// TestSetsWith: whoever is erased leaves every set there is, whatever their attributes were called.
+func TestSetsWith(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	known := profiles{}
+	for i := range 20 {
+		w.upsert(known, fmt.Sprint("u", i), fanfare.ChangeMerge, map[string]any{"a:b": "x", strings.Repeat("l", 90): 7.5, "t": "2026-01-31T08:00:00Z", "l": []string{"p", fmt.Sprint(i)}, fmt.Sprint("own", i): true})
+	}
+	w.ok((&plan.Indexer{Store: w.store, Node: "a"}).Tick(w.ctx))
+	w.upsert(known, "u3", fanfare.ChangeMerge, map[string]any{"a:b": "y"}) // and stale ones
+	_, _, err := w.store.ChangeSet(w.ctx, 0, fanfare.ListSet(7), set.Of(3, 4), nil)
+	w.ok(err)
+	w.ok(w.store.Edit(w.ctx, 0, func(v fanfare.SlotView) (changes []fanfare.SetChange, err error) {
+		with, err := fanfare.SetsWith(v, 3)
+		for _, name := range with {
+			changes = append(changes, fanfare.SetChange{Name: name, Remove: set.Of(3)})
+		}
+		return changes, err
+	}))
+	w.ok(w.store.ReadSlot(w.ctx, 0, func(v fanfare.SlotView) error {
+		names, err := v.SetNames("")
+		for _, name := range names {
+			members, err := v.LoadSet(name)
+			w.ok(err)
+			if members.Contains(3) {
+				t.Errorf("still in %s", name)
+			}
+			if strings.Contains(string(name), "own3") {
+				t.Errorf("%s is left behind", name)
+			}
+		}
+		return err
+	}))
+}
