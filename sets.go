@@ -26,10 +26,19 @@ func SuppressionSet(c ChannelName, topic string, why Reason) SetName {
 	return SetName(fmt.Sprintf("suppressed:%s:%s:%s", c, why, topic))
 }
 
+// Suppression gives what SuppressionSet made the name of.
+func (n SetName) Suppression() (c ChannelName, topic string, why Reason, ok bool) {
+	parts := strings.SplitN(string(n), ":", 4)
+	if len(parts) != 4 || parts[0] != "suppressed" {
+		return "", "", "", false
+	}
+	return ChannelName(parts[1]), parts[3], Reason(parts[2]), true
+}
+
 // ofAddress says whether the set is one of the suppressions that belong to an address, not to what its owner wants.
 func (n SetName) ofAddress() bool {
-	parts := strings.SplitN(string(n), ":", 4)
-	return len(parts) == 4 && parts[0] == "suppressed" && (Reason(parts[2]) == ReasonBounced || Reason(parts[2]) == ReasonComplained)
+	_, _, why, _ := n.Suppression()
+	return why == ReasonBounced || why == ReasonComplained
 }
 
 // Suppresses says whether the set is one of the suppressions.

@@ -73,6 +73,8 @@ type ImportOptions struct {
 	EmptyRemove bool              // an empty cell removes
 	Insert      bool              // refuse recipients that are there
 	Replace     bool              // the list's members become those of the file
+	// Suppressions: the file is CSV and says who gets nothing; nothing above but Map matters.
+	Suppressions bool
 }
 
 // Providers knows all providers of the installation.

@@ -12,10 +12,12 @@ type place struct {
 	Slot int    `json:"s"`
 	Part int    `json:"p,omitempty"`
 	At   uint32 `json:"a,omitempty"`
+	Hash uint64 `json:"h,omitempty"` // behind the slots: of an address's suppression
+	Name string `json:"n,omitempty"` // its set
 }
 
 func (p place) String() string {
-	b, _ := json.Marshal(p) // numbers only
+	b, _ := json.Marshal(p) // numbers and a name
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 

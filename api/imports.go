@@ -77,16 +77,9 @@ func (s *Server) importRoutes() {
 		})
 }
 
-func (s *Server) createImport(ctx context.Context, c *call, in *importIn) (*reply[importView], error) {
+func (s *Server) createImport(ctx context.Context, c *call, in *importIn) (out *reply[importView], err error) {
 	o := ImportOptions{List: in.List, EmptyRemove: in.Empty == "remove", Insert: in.Mode == "insert", Replace: in.Members == "replace"}
-	var err error
 	if o.NDJSON, err = isNDJSON(c.http.Header.Get("Content-Type")); err != nil {
-		return nil, err
-	}
-	if kind := c.http.Header.Get("Content-Encoding"); kind != "" && kind != "gzip" && kind != "identity" {
-		return nil, problem(http.StatusUnsupportedMediaType, "encoding", "Content-Encoding %q is not read; send the file as it is, or gzip.", kind)
-	}
-	if o.Map, err = columns(in.Map); err != nil {
 		return nil, err
 	}
 	switch {
@@ -97,7 +90,17 @@ func (s *Server) createImport(ctx context.Context, c *call, in *importIn) (*repl
 	case o.Replace:
 		return nil, refuse(FieldDetail{Parameter: "members", Code: "invalid", Detail: "members=replace needs list=NAME: whose members are replaced?"})
 	}
-	var out *reply[importView]
+	return s.accept(ctx, c, o, in.Map)
+}
+
+// accept takes the body of an import.
+func (s *Server) accept(ctx context.Context, c *call, o ImportOptions, names string) (out *reply[importView], err error) {
+	if kind := c.http.Header.Get("Content-Encoding"); kind != "" && kind != "gzip" && kind != "identity" {
+		return nil, problem(http.StatusUnsupportedMediaType, "encoding", "Content-Encoding %q is not read; send the file as it is, or gzip.", kind)
+	}
+	if o.Map, err = columns(names); err != nil {
+		return nil, err
+	}
 	_, err = s.Imports.Accept(ctx, body{c.http.Body}, o, func(tx fanfare.ControlTx, i fanfare.Import) error {
 		out = &reply[importView]{Status: http.StatusAccepted, Location: "/v1/imports/" + i.ID, Body: s.viewImport(i)}
 		if err := c.audit(tx, "import.create", i.ID, i.List); err != nil {

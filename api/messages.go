@@ -102,7 +102,7 @@ func (s *Server) insert(ctx context.Context, c *call, f *newMessage, m *fanfare.
 	out, err := commit(ctx, c, func(tx fanfare.ControlTx) (*reply[messageView], error) {
 		now := *m
 		now.CreatedAt, now.UpdatedAt = tx.Now(), tx.Now()
-		if err := noteTopic(tx, now.Topic); err != nil {
+		if err := fanfare.NoteTopics(tx, now.Topic); err != nil {
 			return nil, err
 		}
 		if err := tx.InsertMessage(&now); err != nil {
@@ -228,7 +228,7 @@ func (s *Server) changeMessage(ctx context.Context, c *call, in *messageChangeIn
 		}
 		m := *next
 		m.UpdatedAt = tx.Now()
-		if err := noteTopic(tx, m.Topic); err != nil {
+		if err := fanfare.NoteTopics(tx, m.Topic); err != nil {
 			return nil, err
 		}
 		if len(changed) > 0 {

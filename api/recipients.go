@@ -76,7 +76,7 @@ type recipientBody struct {
 	Attributes  attributes `json:"attributes,omitempty"`
 	Locale      *string    `json:"locale,omitempty" nullable:"true"`
 	TimeZone    *string    `json:"time_zone,omitempty" nullable:"true" doc:"As in the IANA database: Asia/Shanghai."`
-	Resubscribe bool       `json:"resubscribe,omitempty" doc:"Lifts what the erasure of an earlier recipient of this id or address left behind."`
+	Resubscribe bool       `json:"resubscribe,omitempty" doc:"They consented anew: lifts what the erasure of an earlier recipient of this id or address left behind, and suppressions of the address, but not bounced and complained."`
 }
 
 // RecipientPath names a recipient.
@@ -120,7 +120,7 @@ func missing(err error, what, name string) error {
 }
 
 func (b *recipientBody) change(id string, kind fanfare.ChangeKind) fanfare.RecipientChange {
-	return fanfare.RecipientChange{Kind: kind, ExternalID: id, Email: b.Email, Phone: b.Phone, Locale: b.Locale, TimeZone: b.TimeZone, Attributes: b.Attributes}
+	return fanfare.RecipientChange{Kind: kind, ExternalID: id, Email: b.Email, Phone: b.Phone, Locale: b.Locale, TimeZone: b.TimeZone, Attributes: b.Attributes, Resubscribe: b.Resubscribe}
 }
 
 func (s *Server) putRecipient(ctx context.Context, _ *call, in *recipientIn) (*reply[recipientView], error) {

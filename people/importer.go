@@ -27,14 +27,15 @@ type Store interface {
 
 // Options says how one import is read and what becomes of its list.
 type Options struct {
-	Format      Format            `json:"format"`
-	Encoding    Encoding          `json:"encoding"`
-	Map         map[string]string `json:"map,omitempty"`
-	EmptyRemove bool              `json:"empty_remove,omitempty"`
-	Insert      bool              `json:"insert,omitempty"`       // refuse recipients that are there
-	Replace     bool              `json:"replace,omitempty"`      // the list's members become those of the file
-	Confirmed   bool              `json:"confirmed,omitempty"`    // a person said so, though many rows were refused
-	ErrorsBytes int64             `json:"errors_bytes,omitempty"` // length of the file of refused rows after the last finished block
+	Format       Format            `json:"format"`
+	Encoding     Encoding          `json:"encoding"`
+	Map          map[string]string `json:"map,omitempty"`
+	EmptyRemove  bool              `json:"empty_remove,omitempty"`
+	Insert       bool              `json:"insert,omitempty"`       // refuse recipients that are there
+	Replace      bool              `json:"replace,omitempty"`      // the list's members become those of the file
+	Suppressions bool              `json:"suppressions,omitempty"` // the rows say who gets nothing, see suppressionRows
+	Confirmed    bool              `json:"confirmed,omitempty"`    // a person said so, though many rows were refused
+	ErrorsBytes  int64             `json:"errors_bytes,omitempty"` // length of the file of refused rows after the last finished block
 	// Then runs in the transaction that queues the import; nil: nothing. It may run again after a conflict.
 	Then func(fanfare.ControlTx, fanfare.Import) error `json:"-"`
 }
@@ -133,7 +134,12 @@ func prepare(imp *fanfare.Import, file string, o Options) error {
 			return fmt.Errorf("import: %w", err)
 		}
 	}
-	if _, err := NewRows(f, o.Format, o.Encoding, o.rows()); err != nil {
+	if o.Suppressions {
+		_, err = newSuppressionRows(f, o)
+	} else {
+		_, err = NewRows(f, o.Format, o.Encoding, o.rows())
+	}
+	if err != nil {
 		return fmt.Errorf("import: %w: %w", fanfare.ErrUsage, err)
 	}
 	if imp.Options, err = json.Marshal(o); err != nil {

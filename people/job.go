@@ -47,6 +47,9 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 		return fmt.Errorf("the file as it was sent is gone: %w; send it again", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
+	if j.o.Suppressions {
+		return j.suppressions(ctx, f)
+	}
 	if j.rows, err = NewRows(f, j.o.Format, j.o.Encoding, j.o.rows()); err != nil {
 		return err
 	}
@@ -228,7 +231,12 @@ func (j *job) keep(ctx context.Context, b *block, number int64) error {
 			j.seen[s].Add(u.Seq)
 		}
 	}
-	if j.o.ErrorsBytes, err = j.refuse(b.refused); err != nil {
+	return j.record(ctx, next, b.refused, number)
+}
+
+// record keeps what became of a block.
+func (j *job) record(ctx context.Context, next fanfare.Import, refused []*RowError, number int64) (err error) {
+	if j.o.ErrorsBytes, err = j.refuse(refused); err != nil {
 		return err
 	}
 	next.Block = number + 1

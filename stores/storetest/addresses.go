@@ -17,6 +17,7 @@ func addressScenarios() []scenario {
 		{"resubscribing lifts what an address left behind", resubscribe},
 		{"entries are listed and forgotten", addressEntries},
 		{"everybody of a long call is looked up", bornMany},
+		{"an intent hears of every way to opt out", optOutsAreHeard},
 		{"nobody falls between an entry and its owner", bornMeanwhile},
 	}
 }
@@ -191,6 +192,39 @@ func bornMany(x *fixture) {
 	x.upsert(s, fanfare.UpsertOptions{}, append(changes, mailbox(who[n], 1))...)
 	if got := x.set(s, out).Len(); got != n-1 { // but for the one who was taken out, whose address is none of them now
 		x.t.Errorf("%d are suppressed, want all %d that had a suppressed address once, but one", got, n)
+	}
+}
+
+// optOutsAreHeard is promise 8 for each writer of opt-outs: after the freeze and the claim, and before the intent, a set is changed, an address that
+// somebody has is suppressed, and somebody moves to an address that is.
+func optOutsAreHeard(x *fixture) {
+	const s, topic = 1, "news"
+	who := ids(s, 5)
+	var planned []fanfare.Seq
+	for i, id := range who {
+		planned = append(planned, x.upsert(s, fanfare.UpsertOptions{}, mailbox(id, uint64(10+i)))[0].Seq) //nolint:gosec // small
+	}
+	m := x.message()
+	x.freeze(m, s, len(who), map[fanfare.Part]*set.Set{fanfare.PartSend: set.Of(planned...)})
+	h := x.take(ref(m, s, 0))
+	out := fanfare.SuppressionSet(fanfare.ChannelEmail, topic, fanfare.ReasonUnsubscribed)
+	bounced := fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonBounced)
+	x.change(s, out, set.Of(planned[0]), nil)
+	if _, err := fanfare.SuppressAddresses(x.ctx, x.Store, map[fanfare.SetName][]uint64{out: {11}, bounced: {77, 12}}); err != nil {
+		x.t.Fatal(err)
+	}
+	x.upsert(s, fanfare.UpsertOptions{}, mailbox(who[3], 77))
+	x.answers(h.record(func(r *fanfare.Record) {
+		r.Intent = h.intent(0, 1, 2, 3, 4)
+		r.Intent.Suppressions = fanfare.Suppressions(fanfare.ChannelEmail, topic, false)
+	}), fanfare.Applied, "intent")
+	var want []fanfare.Exception
+	for rank, why := range map[int]fanfare.Reason{0: "unsubscribed", 1: "unsubscribed", 2: "bounced", 3: "bounced"} {
+		want = append(want, fanfare.Exception{Seq: planned[rank], Result: fanfare.ResultSkipped, Reason: why, At: x.now()})
+	}
+	x.same(x.exceptions(m, s, 0), bySeq(want), "exceptions")
+	if h.row.InFlight.Len() != 1 || !h.row.InFlight.Has(4) {
+		x.t.Errorf("row %+v", h.row)
 	}
 }
 

@@ -161,7 +161,7 @@ func (f files) Accept(ctx context.Context, body io.Reader, o api.ImportOptions, 
 	if o.NDJSON {
 		format = people.NDJSON
 	}
-	return f.importer.Accept(ctx, body, o.List, people.Options{Format: format, Map: o.Map, EmptyRemove: o.EmptyRemove, Insert: o.Insert, Replace: o.Replace, Then: then})
+	return f.importer.Accept(ctx, body, o.List, people.Options{Format: format, Map: o.Map, EmptyRemove: o.EmptyRemove, Insert: o.Insert, Replace: o.Replace, Suppressions: o.Suppressions, Then: then})
 }
 
 // Refused implements api.Imports.
