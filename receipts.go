@@ -222,7 +222,7 @@ const (
 // anybody was sent to.
 type Receipts interface {
 	// LogReceipts logs receipts of people of one shard, in order, in one transaction: they are durable when it answers, one answer each. Calls may
-	// overlap; the store groups them (natural batching). ErrUsage, and nothing is logged: a person of another shard, a kind that is none.
+	// overlap; the store groups them (natural batching). ErrUsage, and nothing is logged: a person of another shard, a kind or source that is none.
 	LogReceipts(ctx context.Context, shard int, receipts []Receipt) ([]Logged, error)
 	// ReceiptSet gives whoever a fact is true of: read without those whose read ended. It may be a shared one and is not to be changed. ErrDamaged.
 	ReceiptSet(ctx context.Context, m MessageNum, s Slot, k ReceiptKind) (*set.Set, error)

@@ -19,6 +19,7 @@ type Store interface {
 	Freezer
 	Journal
 	Reports
+	Receipts
 	Upkeep
 }
 

@@ -11,7 +11,10 @@ import (
 func open(_ *testing.T, o storetest.Options) storetest.Backend {
 	s := memory.Open(memory.Config{Slots: o.Slots, Now: o.Clock})
 	return storetest.Backend{Store: s, Damage: func(_ *testing.T, m fanfare.MessageNum, n fanfare.Slot, p fanfare.Part) { s.Damage(m, n, p) },
-		DamageBatch: func(_ *testing.T, r fanfare.BatchRef) { s.DamageBatch(r) }}
+		DamageBatch: func(_ *testing.T, r fanfare.BatchRef) { s.DamageBatch(r) },
+		DamageReceipts: func(_ *testing.T, m fanfare.MessageNum, n fanfare.Slot, k fanfare.ReceiptKind, chunk uint16) {
+			s.DamageReceipts(m, n, k, chunk)
+		}}
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, open) }

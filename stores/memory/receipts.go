@@ -57,8 +57,8 @@ func (s *Store) LogReceipts(ctx context.Context, shard int, marks []fanfare.Rece
 		return nil, err
 	}
 	for i := range marks {
-		if r := &marks[i]; int(r.Slot) >= len(s.slots) || s.ShardOf(r.Slot) != shard || !r.Kind.Valid() {
-			return nil, fmt.Errorf("receipt %d: %v of slot %d on shard %d: %w", i, r.Kind, r.Slot, shard, fanfare.ErrUsage)
+		if r := &marks[i]; int(r.Slot) >= len(s.slots) || s.ShardOf(r.Slot) != shard || !r.Kind.Valid() || r.Source > fanfare.SourceInferred || r.Message <= 0 {
+			return nil, fmt.Errorf("receipt %d: %v, %v, message %d, slot %d on shard %d: %w", i, r.Kind, r.Source, r.Message, r.Slot, shard, fanfare.ErrUsage)
 		}
 	}
 	if err := s.enter(ctx); err != nil {

@@ -37,10 +37,7 @@ type Store struct {
 	aliveAt         time.Time
 }
 
-var (
-	_ fanfare.Store    = (*Store)(nil)
-	_ fanfare.Receipts = (*Store)(nil)
-)
+var _ fanfare.Store = (*Store)(nil)
 
 // slot is what one slot keeps.
 type slot struct {

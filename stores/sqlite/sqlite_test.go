@@ -111,6 +111,12 @@ func open(t *testing.T, o storetest.Options) storetest.Backend {
 				t.Fatal("there is nothing to damage")
 			}
 		},
+		Another: func(t *testing.T) fanfare.Store { return (&file{name: f.name, o: f.o}).open(t) },
+		DamageReceipts: func(t *testing.T, m fanfare.MessageNum, s fanfare.Slot, k fanfare.ReceiptKind, chunk uint16) {
+			if n := behind(t, f.name, "UPDATE receipt_sets SET crc = crc + 1 WHERE message = ? AND slot = ? AND kind = ? AND chunk = ?", int64(m), int64(s), int64(k), int64(chunk)); n == 0 {
+				t.Fatal("there is nothing to damage")
+			}
+		},
 		DamageBatch: func(t *testing.T, r fanfare.BatchRef) {
 			if n := behind(t, f.name, "UPDATE batches SET pending = x'ffffffffff' WHERE message = ? AND slot = ? AND batch = ?", int64(r.Message), int64(r.Slot),
 				int64(r.Batch)); n == 0 {

@@ -125,6 +125,9 @@ func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 				return err
 			}
 		}
+		if err := t.forgetReceipts(audienceKey{m, n}); err != nil {
+			return err
+		}
 		t.after = append(t.after, func() { t.s.frozen.forget(audienceKey{m, n}) })
 		return nil
 	})

@@ -122,6 +122,7 @@ func (t *tx) publish() {
 		c.keep(in, change.slot, change.name, loaded{members: change.members})
 	}
 	c.mu.Unlock()
+	t.publishReceipts()
 	for _, fn := range t.after {
 		fn()
 	}

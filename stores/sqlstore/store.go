@@ -16,7 +16,7 @@ import (
 type Options struct {
 	Slots int              // of a new database, 0: 16; of an existing one what it must have, 0: whatever it has
 	Clock func() time.Time // nil: time.Now. Only where the database runs on this machine is its clock this one
-	Cache int              // bytes of sets kept in memory, 0: 128 MB; the same again of frozen audiences
+	Cache int              // bytes of sets kept in memory, 0: 128 MB; the same again of frozen audiences, and of receipts
 }
 
 const (
@@ -36,10 +36,11 @@ type Store struct {
 	texts      statements
 	ctx        context.Context // of Open, never cancelled: connections are made with it
 
-	readers readers
-	writer  *writer
-	sets    setCache
-	frozen  audienceCache
+	readers  readers
+	writer   *writer
+	sets     setCache
+	frozen   audienceCache
+	receipts receiptCache
 
 	mu     sync.Mutex // guards what follows
 	idle   *sync.Cond // signalled when calls falls to 0
@@ -67,7 +68,7 @@ func Open(ctx context.Context, d Dialect, db Database, o Options) (*Store, error
 	}
 	s := &Store{dialect: d, db: db, clock: o.Clock, texts: texts, ctx: context.WithoutCancel(ctx)}
 	s.idle = sync.NewCond(&s.mu)
-	s.sets.limit, s.frozen.limit = o.Cache, o.Cache
+	s.sets.limit, s.frozen.limit, s.receipts.limit = o.Cache, o.Cache, o.Cache
 	c, err := connect(ctx, db, texts, false)
 	if err != nil {
 		return nil, err

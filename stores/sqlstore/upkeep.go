@@ -126,7 +126,7 @@ func syncFile(name string) error {
 func (s *Store) Check(ctx context.Context) (found []string, err error) {
 	say := func(err error) { found = append(found, err.Error()) }
 	err = s.read(ctx, func(c *conn) error {
-		for _, check := range [...]func(*conn, func(error)) error{s.checkDatabase, s.checkSets, s.checkAudiences, s.checkBatches, s.checkPeople} {
+		for _, check := range [...]func(*conn, func(error)) error{s.checkDatabase, s.checkSets, s.checkAudiences, s.checkBatches, s.checkPeople, s.checkReceipts} {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

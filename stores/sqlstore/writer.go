@@ -28,6 +28,7 @@ type writer struct {
 	bulk       bool
 	quiet      int                   // commits since the last one of an import
 	meetsKnown map[fanfare.Slot]bool // where the last upsert that took all for new was wrong
+	folding    *foldRound
 }
 
 // bulkTogether is how many parts of an import share a commit at most: fewer commits, and others still wait for a moment only.
@@ -41,6 +42,7 @@ type unit struct {
 	ctx     context.Context
 	run     func(t *tx) error // of all but journal writes
 	journal *journalCall
+	marks   *marksCall
 	long    bool
 	bulk    bool
 	err     error
@@ -224,18 +226,25 @@ func (w *writer) keepLog(units []*unit) {
 // tx is one transaction of the writer.
 type tx struct {
 	*conn
-	s       *Store
-	now     time.Time
-	bases   map[fanfare.Slot]int64 // slots.changed as it was before the transaction, of the slots touched so far
-	changes []setChange            // in order; a unit that is rolled back takes its own away
-	after   []func()               // run once committed
-	wrote   bool                   // rows that the head counts
+	s         *Store
+	now       time.Time
+	bases     map[fanfare.Slot]int64  // slots.changed as it was before the transaction, of the slots touched so far
+	changes   []setChange             // in order; a unit that is rolled back takes its own away
+	after     []func()                // run once committed
+	wrote     bool                    // rows that the head counts
+	head      int64                   // of the shard, once raised
+	marks     map[audienceKey]pending // what was noted of receipts
+	forgotten []audienceKey           // messages whose receipts went
+	folded    *foldStep
 }
 
 // commit raises the head, once for all that was written, and commits: a database that was rolled back shows by its head.
 func (t *tx) commit() error {
 	if t.wrote {
 		if _, err := t.conn.exec("shard.head"); err != nil {
+			return err
+		}
+		if err := t.writeLog(); err != nil {
 			return err
 		}
 	}
@@ -271,6 +280,7 @@ func (t *tx) execRows(name string, width int, values []driver.Value) error {
 // all carries out the units; an error means that the whole transaction is lost.
 func (t *tx) all(units []*unit) error {
 	var calls []*journalCall
+	var marks []*marksCall
 	for _, u := range units {
 		if u.err = u.ctx.Err(); u.err != nil {
 			if u.journal != nil {
@@ -282,15 +292,24 @@ func (t *tx) all(units []*unit) error {
 			calls = append(calls, u.journal)
 			continue
 		}
+		if u.marks != nil {
+			marks = append(marks, u.marks)
+			continue
+		}
 		var lost error
 		if u.err, lost = t.apart(func() error { return u.run(t) }); lost != nil {
 			return lost
 		}
 	}
-	if len(calls) == 0 {
-		return nil
+	if len(calls) > 0 {
+		if err := t.journal(calls); err != nil {
+			return err
+		}
 	}
-	return t.journal(calls)
+	if len(marks) > 0 {
+		return t.log(marks)
+	}
+	return nil
 }
 
 // apart runs fn so that nothing of it is kept if it answers an error; lost says that then the whole transaction is gone.
@@ -298,13 +317,13 @@ func (t *tx) apart(fn func() error) (err, lost error) {
 	if err := t.plain("SAVEPOINT apart"); err != nil {
 		return err, err
 	}
-	changes, after, wrote := len(t.changes), len(t.after), t.wrote
+	changes, after, wrote, forgotten := len(t.changes), len(t.after), t.wrote, len(t.forgotten)
 	if err = fn(); err == nil {
 		if err = t.plain("RELEASE apart"); err == nil {
 			return nil, nil
 		}
 	}
-	t.changes, t.after, t.wrote = t.changes[:changes], t.after[:after], wrote
+	t.changes, t.after, t.wrote, t.forgotten = t.changes[:changes], t.after[:after], wrote, t.forgotten[:forgotten]
 	if e := errors.Join(t.plain("ROLLBACK TO apart"), t.plain("RELEASE apart")); e != nil {
 		return err, err
 	}

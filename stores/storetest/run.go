@@ -37,6 +37,10 @@ type Backend struct {
 	Damage func(t *testing.T, m fanfare.MessageNum, s fanfare.Slot, p fanfare.Part)
 	// DamageBatch makes the sets of a batch's row unreadable behind the store's back; nil where a test cannot do that.
 	DamageBatch func(t *testing.T, r fanfare.BatchRef)
+	// DamageReceipts changes bytes of a row of receipts behind the store's back; nil where a test cannot do that.
+	DamageReceipts func(t *testing.T, m fanfare.MessageNum, s fanfare.Slot, k fanfare.ReceiptKind, chunk uint16)
+	// Another opens the same store once more, as a second process does. Every driver whose Features say Shared has it.
+	Another func(t *testing.T) fanfare.Store
 }
 
 // Open makes one more Backend.
@@ -90,6 +94,7 @@ func Run(t *testing.T, open Open) {
 		{"Hostile", hostileScenarios()},
 		{"Reports", reportScenarios()},
 		{"Together", togetherScenarios()},
+		{"Receipts", receiptScenarios()},
 		{"Upkeep", upkeepScenarios()},
 	}
 	for _, g := range groups {

@@ -36,6 +36,9 @@ func features(x *fixture) {
 	if f.Durable && (x.backend.Reopen == nil || x.backend.Crash == nil) {
 		x.t.Error("it is durable, and its test does not open it again")
 	}
+	if f.Shared && x.backend.Another == nil {
+		x.t.Error("it may be shared, and its test does not open it twice")
+	}
 	if f.CanBackup && x.backend.Restore == nil {
 		x.t.Error("it can be backed up, and its test does not open a backup")
 	}

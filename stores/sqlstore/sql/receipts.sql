@@ -1,0 +1,40 @@
+-- name: shard.place
+SELECT head, folded FROM shard WHERE id = 1;
+
+-- name: shard.folded
+UPDATE shard SET folded = ? WHERE id = 1;
+
+-- name: log.insert
+INSERT INTO log (id, at, crc, entries) VALUES (?, ?, ?, ?);
+
+-- name: log.after
+SELECT id, crc, entries FROM log WHERE id > ? ORDER BY id LIMIT ?;
+
+-- name: log.some
+SELECT id FROM log ORDER BY id LIMIT 1;
+
+-- name: log.cut
+DELETE FROM log WHERE id <= ?;
+
+-- name: receipts.index
+SELECT kind, chunk, n FROM receipt_sets WHERE message = ? AND slot = ? ORDER BY kind, chunk;
+
+-- name: receipts.members
+SELECT chunk, n, crc, members FROM receipt_sets WHERE message = ? AND slot = ? AND kind = ? AND chunk = ?;
+
+-- name: receipts.row
+SELECT chunk, n, crc, members, times_crc, base, minutes, sources FROM receipt_sets WHERE message = ? AND slot = ? AND kind = ? AND chunk = ?;
+
+-- name: receipts.put
+INSERT INTO receipt_sets (message, slot, kind, chunk, n, crc, members, times_crc, base, minutes, sources) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (message, slot, kind, chunk) DO UPDATE SET n = excluded.n, crc = excluded.crc, times_crc = excluded.times_crc, base = excluded.base,
+  members = excluded.members, minutes = excluded.minutes, sources = excluded.sources;
+
+-- name: receipts.delete
+DELETE FROM receipt_sets WHERE message = ? AND slot = ? AND kind = ? AND chunk = ?;
+
+-- name: receipts.forget
+DELETE FROM receipt_sets WHERE message = ? AND slot = ?;
+
+-- name: receipts.all
+SELECT message, slot, kind, chunk, n, crc, members, times_crc, base, minutes, sources FROM receipt_sets ORDER BY message, slot, kind, chunk;
