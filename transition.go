@@ -29,6 +29,11 @@ func Transition(ctx context.Context, c Control, id MessageID, e Event, edit func
 	return m, v, nil
 }
 
+// Audited is what the audit trail says of an event that moved a message without a person.
+func Audited(actor string, from State, m *Message, e Event) AuditEntry {
+	return AuditEntry{Actor: actor, Action: "message." + string(e), Object: string(m.ID), Detail: string(from.Phase) + " → " + string(m.Phase)}
+}
+
 // TransitionIn is [Transition] within a transaction that has read the message.
 func TransitionIn(tx ControlTx, m Message, e Event, edit func(*Message)) (Message, Verdict, error) {
 	was := m.State

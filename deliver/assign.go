@@ -234,8 +234,9 @@ func (c *Core) answered(cl *claim, ch *Chunk, it ChunkItem, said Said) bool {
 	case r.said.Kind == fanfare.NotBegun:
 		cl.queue = append(cl.queue, r.rank)
 	case r.said.Kind == fanfare.SendTemporary:
-		if r.last = r.attempts >= cl.lane.Provider.Retry.Attempts; !r.last {
-			cl.wait(r.rank, c.now.After(cl.delay(r.rank, r.attempts)))
+		attempts := r.attempts - cl.exceptions[r.rank].Before
+		if r.last = attempts >= cl.lane.Provider.Retry.Attempts; !r.last {
+			cl.wait(r.rank, c.now.After(cl.delay(r.rank, attempts)))
 		}
 	case r.said.Kind == fanfare.SendUnknown && !cl.row.Doubted.Has(r.rank) && r.policy != fanfare.PolicyHold:
 		cl.queue = append(cl.queue, r.rank)

@@ -210,7 +210,7 @@ func (c *Core) loaded(e Loaded) {
 	cl.queue = make([]int, 0, cl.row.Pending.Len())
 	for rank := range cl.row.Pending.All() {
 		if x, ok := cl.exceptions[rank]; ok && x.Result == fanfare.ResultPending && x.Reason == fanfare.ReasonTemporary {
-			if due := cl.instant(x.At.Add(cl.delay(rank, x.Attempts))); due > c.now {
+			if due := cl.instant(x.At.Add(cl.delay(rank, x.Attempts-x.Before))); due > c.now {
 				cl.wait(rank, due)
 				continue
 			}
@@ -219,7 +219,7 @@ func (c *Core) loaded(e Loaded) {
 	}
 }
 
-// delay is the wait after the member's attempts-th temporary refusal: the same whoever reckons it.
+// delay is the wait after the member's attempts-th temporary refusal in its schedule: the same whoever reckons it.
 func (cl *claim) delay(rank, attempts int) time.Duration {
 	seed := uint64(cl.ref.Message)<<48 ^ uint64(cl.ref.Slot)<<32 ^ uint64(cl.members[rank]) //nolint:gosec // a seed
 	return cl.lane.Provider.Retry.Delay(attempts, seed)

@@ -97,9 +97,9 @@ func TestSim(t *testing.T) {
 // kinds are the faults, answers and transitions that a run has to have seen, often or at least now and then.
 func kinds() (often, seldom []string) {
 	often = []string{
-		"421", "actor stalled between two calls", "answer to an actor lost", "batch done", "batch held", "cancelling → cancelled", "cancelling → expired",
+		"421", "actor stalled between two calls", "amendment over", "answer to an actor lost", "batch done", "batch held", "cancelling → cancelled", "cancelling → expired",
 		"busy while its provider moved", "chunk taken whole", "claim", "claim with its first chunk", "claim busy", "claim over", "claim stale", "claims freed", "commit failed", "commit late", "commit lost", "commit slow", "commit twice",
-		"completed all_sent", "completed with_failures", "completed with_uncertain", "connection lost", "content unread", "control silent", "control tables silent", "crash",
+		"completed → sending", "completed all_sent", "completed with_failures", "completed with_uncertain", "connection lost", "content unread", "control silent", "control tables silent", "crash",
 		"dial failed", "doubted", "draft → cancelled", "draft → preparing", "draft → scheduled", "erasure",
 		"exception failed permanent", "exception failed technical", "exception failed temporary_exhausted", "exception pending temporary", "exception sent ",
 		"exception skipped missing_field", "exception uncertain no_answer", "frozen", "hung", "load failed", "look failed", "look refused a send",
@@ -107,13 +107,13 @@ func kinds() (often, seldom []string) {
 		"operator: schedule", "operator: start", "opt-out", "paused as damaged", "paused → cancelled", "paused → preparing", "paused → scheduled", "paused → sending",
 		"pausing → cancelling", "pausing → paused", "pausing → sending", "peek", "peek failed", "permanent", "planner died", "planner stalled past its lease",
 		"preparing → cancelled", "preparing → paused", "preparing → sending", "provider busy", "provider changed", "provider down", "provider gone", "provider moved", "publish failed",
-		"queue forgot everything", "rate kept", "record", "record halted", "record refused alone", "record stale", "reserve", "reserve failed",
+		"queue forgot everything", "rate kept", "record", "record halted", "reopened failed", "reopened uncertain", "scope added", "settled as failed", "settled as sent", "record refused alone", "record stale", "reserve", "reserve failed",
 		"scheduled → paused", "scheduled → preparing", "second copy", "sending → cancelling", "sending → completed", "sending → pausing", "sent",
 		"sent after a stall, its question was before", "settled by a planner", "skipped at the intent", "skipped or technical",
 		"slot tables silent", "stale task dropped", "stall", "stall past the lease", "stop", "stop took longer than the grace", "stopped in time",
 		"task acknowledged", "task delayed", "task doubled", "task lost", "task of a claimed batch dropped", "task published", "task returned",
 		"temporary", "uncertain, interrupted", "unknown", "waiting backoff", "waiting journal", "waiting provider_down", "waiting rate", "waiting shard",
 	}
-	seldom = []string{"audience damaged", "sent within 750 ms of a stop", "skipped at the claim", "double task dropped", "doubted twice", "freeze refused", "paused → expired", "preparing → expired", "scheduled → cancelled", "scheduled → expired"}
+	seldom = []string{"amendment busy", "amendment stale", "another copy than two asked for", "audience damaged", "sent within 750 ms of a stop", "skipped at the claim", "double task dropped", "doubted twice", "freeze refused", "paused → expired", "preparing → expired", "scheduled → cancelled", "scheduled → expired"}
 	return often, seldom
 }

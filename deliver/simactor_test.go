@@ -174,11 +174,16 @@ func (a *actor) Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.La
 
 func (a *actor) Append(_ context.Context, shard int, entries []fanfare.Entry) []fanfare.EntryAnswer {
 	answers := make([]fanfare.EntryAnswer, len(entries))
+	if entries[0].Amend != nil && !a.calm && a.flip(0.1) { // whatever it was decided on may be over when it comes
+		a.sleep(a.between(0, 2*time.Second))
+	}
 	err := a.slot()
 	for i, e := range entries {
 		if answers[i].Err = err; err == nil {
 			answers[i] = a.land(nil, shard, e)
-			a.saw("settled by a planner")
+			if e.Claim != nil {
+				a.saw("settled by a planner")
+			}
 		}
 	}
 	if err == nil && a.answered() != nil {
@@ -245,12 +250,14 @@ func (w *world) newPlanner() {
 func (w *world) nudge() { w.saw("claims freed") }
 
 // operate gives a message an event and tells its slots, unless the operator's node dies in between.
-func (w *world) operate(s *sending, e fanfare.Event) {
+func (w *world) operate(s *sending, e fanfare.Event) { w.operateWith(s, e, nil) }
+
+func (w *world) operateWith(s *sending, e fanfare.Event, edit func(*fanfare.Message)) {
 	w.named++
 	name := fmt.Sprintf("operator%d", w.named)
 	w.act(name, 0, func(a *actor) {
 		for range 20 {
-			m, v, err := fanfare.Transition(w.ctx, a, s.id, e, nil)
+			m, v, err := fanfare.Transition(w.ctx, a, s.id, e, edit)
 			w.note("%s: %s %s: %s/%d %v", name, e, s.id, m.Phase, m.Generation, err)
 			if errors.Is(err, fanfare.ErrState) {
 				return
@@ -270,6 +277,49 @@ func (w *world) operate(s *sending, e fanfare.Event) {
 				return
 			}
 		}
+	})
+}
+
+// resumeScope has a person send again to some whose result stands.
+func (w *world) resumeScope(s *sending) {
+	scopes := []fanfare.Scope{{Result: fanfare.ResultFailed}, {Result: fanfare.ResultUncertain}}
+	switch w.IntN(6) {
+	case 0:
+		scopes = scopes[:1]
+	case 1:
+		scopes = scopes[1:]
+	case 2:
+		scopes[0].Reasons = []fanfare.Reason{[3]fanfare.Reason{fanfare.ReasonPermanent, fanfare.ReasonTemporaryExhausted, fanfare.ReasonSettled}[w.IntN(3)]}
+		scopes = scopes[:1]
+	case 3, 4:
+		scopes[1].Again = true
+		scopes = scopes[1:]
+	}
+	w.operateWith(s, fanfare.EventResumeScope, func(m *fanfare.Message) { m.Scopes = append(m.Scopes, scopes...) })
+}
+
+// settle has a person say what became of the uncertain, of all or of some, rightly or not.
+func (w *world) settle(s *sending) {
+	w.named++
+	slot := fanfare.Slot(w.IntN(w.slots))
+	as := fanfare.ResultSent
+	if w.flip(0.5) {
+		as = fanfare.ResultFailed
+	}
+	some := w.flip(0.3)
+	w.act(fmt.Sprintf("operator%d", w.named), 0, func(a *actor) {
+		var who []fanfare.Seq
+		for e, err := range w.store.Exceptions(w.ctx, s.num, slot, 0) {
+			w.must(err)
+			if some && e.Result == fanfare.ResultUncertain && w.flip(0.5) {
+				who = append(who, e.Seq)
+			}
+		}
+		s.settles = true
+		done, err := fanfare.Settle(w.ctx, a, &fanfare.Message{ID: s.id, Num: s.num, Revision: 1}, slot, as, who)
+		w.note("operator settles %s as %s: %+v %v", s.id, as, done, err)
+		_, err = fanfare.SumUp(w.ctx, a, s.id)
+		w.note("%s is summed up: %v", s.id, err)
 	})
 }
 

@@ -33,6 +33,10 @@ func (w *world) balanceOutcome(s *sending) {
 	if s.state.Phase != fanfare.PhaseCompleted {
 		return
 	}
+	if s.settles { // whoever did may have died before it was summed up, and does it again
+		_, err := fanfare.SumUp(w.ctx, w.store, s.id)
+		w.must(err)
+	}
 	var sum fanfare.Tally
 	for slot := range w.slots {
 		t, err := w.store.Tally(w.ctx, s.num, fanfare.Slot(slot))
@@ -96,6 +100,9 @@ func (w *world) balanceItem(s *sending, row *fanfare.Batch, it *fanfare.Item) {
 	switch it.Result {
 	case fanfare.ResultSent:
 		least, most = 1, 1
+		if w.taken[key] {
+			least = 0
+		}
 		if !w.known[key] {
 			w.violated("sent", "%v %v is called sent and no answer said so", row.BatchRef, it.Person)
 		}
@@ -114,7 +121,7 @@ func (w *world) balanceItem(s *sending, row *fanfare.Batch, it *fanfare.Item) {
 		}
 	}
 	if it.Doubted > 0 {
-		most = 2
+		most = 2 + w.more[key]
 	}
 	if copies < least || copies > most {
 		w.violated("copies", "%v %v is %s (%s), doubted %d, and got %d", row.BatchRef, it.Person, it.Result, it.Reason, it.Doubted, copies)

@@ -44,8 +44,12 @@ func (w *world) disturb() {
 	case k < 58:
 		w.saw("new revision")
 		w.edit(s, func(m *fanfare.Message) { m.Revision++ })
-	case k < 78:
+	case k < 70:
 		w.optOut()
+	case k < 75:
+		w.resumeScope(s)
+	case k < 78:
+		w.settle(s)
 	case k < 82:
 		l.down = w.now + w.between(0, 15*time.Second)
 	case k < 86:
@@ -241,7 +245,7 @@ func (w *world) decide(s *sending, e fanfare.Event) {
 // over says whether all messages have ended.
 func (w *world) over() bool {
 	for _, s := range w.messages {
-		if !s.state.Phase.Final() {
+		if !s.state.Phase.Final() || s.wishes > 0 {
 			return false
 		}
 	}
@@ -252,6 +256,8 @@ func (w *world) over() bool {
 func (w *world) settled() bool {
 	for _, s := range w.messages {
 		switch p := s.state.Phase; {
+		case s.wishes > 0:
+			return false
 		case p.Final():
 		case p != fanfare.PhasePaused && p != fanfare.PhaseDraft, s.decided && s.state.PauseReason != fanfare.PauseDamaged:
 			return false

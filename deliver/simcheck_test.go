@@ -20,7 +20,11 @@ type books struct {
 	out      map[fanfare.Person][]outing
 	due      map[item]time.Duration // of a retry, at the earliest
 	refused  map[item]time.Duration // when a temporary refusal reached a node
-	tries    map[item]int           // temporary refusals that were journaled
+	tries    map[item]int           // temporary refusals that were journaled, since it was last resumed by scope
+	before   map[item]int           // attempts before that
+	asked    map[item]bool          // it was in doubt, and a person asked for it again
+	more     map[item]int           // how often a person asked by name for another copy than two
+	taken    map[item]bool          // settled as sent, by a person
 	frozen   map[frozenSlot]frozen
 	claims   map[claimed]uint64 // when claims were answered, as the world's order
 	returned map[claimed]uint64 // and when tasks were given back
@@ -50,7 +54,8 @@ type frozen struct {
 func (b *books) open() {
 	*b = books{holders: make(map[fanfare.BatchRef]*node), heard: make(map[fanfare.BatchRef]int), known: make(map[item]bool), copies: make(map[item]int),
 		keys: make(map[item]string), out: make(map[fanfare.Person][]outing),
-		due: make(map[item]time.Duration), refused: make(map[item]time.Duration), tries: make(map[item]int), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64),
+		due: make(map[item]time.Duration), refused: make(map[item]time.Duration), tries: make(map[item]int), before: make(map[item]int),
+		asked: make(map[item]bool), more: make(map[item]int), taken: make(map[item]bool), frozen: make(map[frozenSlot]frozen), claims: make(map[claimed]uint64),
 		returned: make(map[claimed]uint64)}
 }
 
@@ -93,6 +98,10 @@ func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
 		r.Exceptions = append(slices.Clone(r.Exceptions), fanfare.Exception{Text: "\x00"})
 		entry.Record, refused = &r, true
 	}
+	var before map[fanfare.Seq]fanfare.Exception
+	if e.Amend != nil {
+		before = w.exceptions(e.Ref())
+	}
 	a := w.store.Append(w.ctx, shard, []fanfare.Entry{entry})[0]
 	is := w.row(e.Ref())
 	if w.trace != nil {
@@ -101,6 +110,8 @@ func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
 	switch {
 	case e.Claim != nil:
 		w.judgeClaim(n, e.Claim, &was, &is, a.Answer)
+	case e.Amend != nil:
+		w.judgeAmend(e.Amend, &was, &is, before, &a)
 	case a.Answer == fanfare.Failed:
 		w.saw("record refused alone")
 		n.incidents++
@@ -111,7 +122,111 @@ func (w *world) land(n *node, shard int, e fanfare.Entry) fanfare.EntryAnswer {
 		w.judgeRecord(n, e.Record, &was, &is, a.Answer)
 	}
 	w.judgeRow(&was, &is)
+	if e.Amend == nil {
+		w.judgeOnwards(&was, &is)
+	}
 	return a
+}
+
+func (w *world) exceptions(r fanfare.BatchRef) map[fanfare.Seq]fanfare.Exception {
+	rows := make(map[fanfare.Seq]fanfare.Exception)
+	for e, err := range w.store.Exceptions(w.ctx, r.Message, r.Slot, 0) {
+		w.must(err)
+		rows[e.Seq] = e
+	}
+	return rows
+}
+
+// judgeOnwards: results that stand, stand, but for a person who says otherwise.
+func (w *world) judgeOnwards(was, is *fanfare.Batch) {
+	if is.Sent < was.Sent || is.Failed < was.Failed || is.Skipped < was.Skipped || is.Uncertain < was.Uncertain {
+		w.violated("backwards", "%v: %d sent, %d failed, %d skipped, %d uncertain after %d, %d, %d, %d", is.BatchRef,
+			is.Sent, is.Failed, is.Skipped, is.Uncertain, was.Sent, was.Failed, was.Skipped, was.Uncertain)
+	}
+}
+
+// judgeAmend: nobody holds the batch, nothing is sent meanwhile, and it changes whom it means and nobody else.
+func (w *world) judgeAmend(d *fanfare.Amend, was, is *fanfare.Batch, before map[fanfare.Seq]fanfare.Exception, a *fanfare.EntryAnswer) {
+	switch a.Answer {
+	case fanfare.Stale:
+		w.saw("amendment stale")
+	case fanfare.Busy:
+		w.saw("amendment busy")
+	case fanfare.Over:
+		w.saw("amendment over")
+	}
+	if a.Answer != fanfare.Applied {
+		return
+	}
+	l := w.latch(d.Message, d.Slot)
+	if d.As == "" && (l.Phase != fanfare.SlotPreparing || l.Generation != d.Generation) {
+		w.violated("stale amendment", "%v is reopened in generation %d, its latch is at %d, phase %d", d.BatchRef, d.Generation, l.Generation, l.Phase)
+	}
+	if was.Claimed(w.clock()) {
+		w.violated("claim", "%v is amended while %v holds it until %v", d.BatchRef, was.Owner, was.LeaseUntil)
+	}
+	sent, failed, uncertain := 0, 0, 0
+	pending := was.Pending.Clone()
+	for _, e := range a.Exceptions {
+		e.Result = before[e.Seq].Result
+		w.judgeAmended(d, &e, before[e.Seq])
+		switch {
+		case d.As == fanfare.ResultSent:
+			sent++
+			uncertain--
+		case d.As == fanfare.ResultFailed:
+			failed++
+			uncertain--
+		default:
+			pending.Set(e.Rank)
+			if e.Result == fanfare.ResultFailed {
+				failed--
+			} else {
+				uncertain--
+			}
+		}
+	}
+	if is.Sent != was.Sent+sent || is.Failed != was.Failed+failed || is.Uncertain != was.Uncertain+uncertain || is.Skipped != was.Skipped ||
+		!is.Pending.Equal(pending) || !is.InFlight.Equal(was.InFlight) || !is.Doubted.Equal(was.Doubted) || is.Fence != was.Fence+1 {
+		w.violated("amendment", "%s becomes %s", told(*was), told(*is))
+	}
+	if is.InFlight.Empty() {
+		w.holders[d.BatchRef] = nil
+	}
+}
+
+// judgeAmended: who may have got two is sent to again only if asked for by name, and their attempts never fall.
+func (w *world) judgeAmended(d *fanfare.Amend, e *fanfare.Exception, was fanfare.Exception) {
+	it := itemOf(d.BatchRef, e.Seq)
+	if e.Attempts < was.Attempts || e.Doubts != was.Doubts {
+		w.violated("attempts", "%v: %d had %d attempts and %d doubts, and has %d and %d", d.BatchRef, e.Seq, was.Attempts, was.Doubts, e.Attempts, e.Doubts)
+	}
+	switch {
+	case was.Result != fanfare.ResultUncertain && (d.As != "" || was.Result != fanfare.ResultFailed):
+		w.violated("amendment", "%v: %d was %s", d.BatchRef, e.Seq, was.Result)
+	case d.As == fanfare.ResultSent:
+		w.saw("settled as sent")
+		w.heard[d.BatchRef]++
+		w.known[it], w.taken[it] = true, true
+	case d.As == fanfare.ResultFailed:
+		w.saw("settled as failed")
+	default:
+		w.saw("reopened " + string(was.Result))
+		named := slices.ContainsFunc(d.Reopen, func(s fanfare.Scope) bool {
+			return s.Result == was.Result && (s.Again || slices.Contains(s.Reasons, was.Reason))
+		})
+		if was.Doubts > 1 && !named {
+			w.violated("copies", "%v: %d is to be sent to again, was in doubt twice and is not named", d.BatchRef, e.Seq)
+		}
+		if was.Doubts > 1 {
+			w.saw("another copy than two asked for")
+			w.more[it]++
+		}
+		w.asked[it] = w.asked[it] || was.Doubts > 0
+		w.before[it] = was.Attempts
+		delete(w.tries, it)
+		delete(w.due, it)
+	}
 }
 
 func ranks(b set.Bits) []int { return slices.Collect(b.All()) }
@@ -124,9 +239,8 @@ func (w *world) judgeRow(was, is *fanfare.Batch) {
 			ranks(is.Pending), ranks(is.InFlight), is.N)
 	case is.Sent > w.heard[is.BatchRef]:
 		w.violated("sent", "%v: %d are called sent, %d positive answers came", is.BatchRef, is.Sent, w.heard[is.BatchRef])
-	case is.Sent < was.Sent || is.Failed < was.Failed || is.Skipped < was.Skipped || is.Uncertain < was.Uncertain || is.Fence < was.Fence || is.Step < was.Step:
-		w.violated("backwards", "%v: %d sent, %d failed, %d skipped, %d uncertain at fence %d, step %d after %d, %d, %d, %d at %d, %d", is.BatchRef,
-			is.Sent, is.Failed, is.Skipped, is.Uncertain, is.Fence, is.Step, was.Sent, was.Failed, was.Skipped, was.Uncertain, was.Fence, was.Step)
+	case is.Fence < was.Fence || is.Step < was.Step:
+		w.violated("backwards", "%v: fence %d, step %d after %d, %d", is.BatchRef, is.Fence, is.Step, was.Fence, was.Step)
 	case !was.Doubted.AndNot(is.Doubted).Empty():
 		w.violated("doubted", "%v: %v are doubted no more", is.BatchRef, ranks(was.Doubted.AndNot(is.Doubted)))
 	case is.State == fanfare.BatchDone && !is.Finished():
@@ -279,12 +393,13 @@ func (w *world) judgeException(r *fanfare.Record, e *fanfare.Exception) {
 			w.violated("attempts", "%v: %d was refused %d times for now, of %d", r.BatchRef, e.Seq, w.tries[it], retry.Attempts)
 		}
 	}
+	attempts := e.Attempts - w.before[it]
 	switch {
-	case e.Reason == fanfare.ReasonTemporary && e.Attempts >= retry.Attempts, e.Reason == fanfare.ReasonTemporaryExhausted && e.Attempts < retry.Attempts:
-		w.violated("attempts", "%v: %d is %s after %d of %d attempts", r.BatchRef, e.Seq, e.Reason, e.Attempts, retry.Attempts)
+	case e.Reason == fanfare.ReasonTemporary && attempts >= retry.Attempts, e.Reason == fanfare.ReasonTemporaryExhausted && attempts < retry.Attempts:
+		w.violated("attempts", "%v: %d is %s after %d of %d attempts, %d before", r.BatchRef, e.Seq, e.Reason, attempts, retry.Attempts, w.before[it])
 	case e.Reason == fanfare.ReasonTemporary:
 		wait := retry.First
-		for range e.Attempts - 1 {
+		for range attempts - 1 {
 			wait = min(4*wait, retry.Most)
 		}
 		w.due[it] = w.refused[it] + wait*79/100 // jitter, and clocks that run apart
@@ -371,10 +486,12 @@ func (w *world) accept(it item, ch *Chunk, m ChunkItem, key string) {
 	row := w.row(ch.Ref)
 	switch n := w.copies[it]; {
 	case n == 1:
-	case n > 2, w.message(it.message).policy == fanfare.PolicyHold:
+	case n > 2+w.more[it], w.message(it.message).policy == fanfare.PolicyHold && !w.asked[it]:
 		w.violated("copies", "%v got %d", it, n)
 	case !row.Doubted.Has(m.Rank):
-		w.violated("copies", "%v got 2 and is not doubted", it)
+		w.violated("copies", "%v got %d and is not doubted", it, n)
+	case n > 2:
+		w.saw("third copy")
 	default:
 		w.saw("second copy")
 	}
@@ -520,6 +637,23 @@ func (w *world) moved(s *sending, to fanfare.State) {
 	s.state = to
 	if to.PauseReason == fanfare.PauseDamaged {
 		w.saw("paused as damaged")
+	}
+	if to.Reopens && to.Phase == fanfare.PhaseSending && !w.calm && w.flip(0.3) { // somebody thinks better of it
+		w.at(w.between(0, 500*time.Millisecond), func() { w.operate(s, fanfare.EventPause) })
+	}
+	if from.Reopens && !to.Reopens && to.Phase == fanfare.PhaseSending {
+		w.saw("scope added")
+	}
+	if to.Phase == fanfare.PhaseCompleted && s.scoped < 3 && w.flip(0.5) {
+		s.scoped++
+		s.wishes++
+		w.at(w.between(0, 2*time.Second), func() {
+			s.wishes--
+			if w.flip(0.4) {
+				w.settle(s)
+			}
+			w.resumeScope(s)
+		})
 	}
 	if to.Phase.Final() || to.Phase == fanfare.PhasePaused {
 		w.judgeEnd(s)

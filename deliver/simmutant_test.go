@@ -33,6 +33,7 @@ func mutants() []mutant {
 		{"AckBeforeClaim", func(r *fanfare.Rules) { r.AckBeforeClaim = true }, []string{"ack"}},
 		{"CompletedWhenEmpty", func(r *fanfare.Rules) { r.CompletedWhenEmpty = true }, []string{"completed"}},
 		{"SentComputed", func(r *fanfare.Rules) { r.SentComputed = true }, []string{"sent", "balance"}},
+		{"AmendWithoutLatch", func(r *fanfare.Rules) { r.AmendWithoutLatch = true }, []string{"stale amendment"}},
 		{"FreezeTwice", func(r *fanfare.Rules) { r.FreezeTwice = true }, []string{"freeze"}},
 	}
 }

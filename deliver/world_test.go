@@ -275,6 +275,9 @@ type sending struct {
 	begun     []time.Duration                      // when sends of it were begun
 
 	decided bool // somebody decides about it when it is paused
+	scoped  int  // how often it was resumed by scope once it was completed
+	wishes  int  // what somebody will still do about it
+	settles bool // some of its items were settled
 }
 
 func (w *world) newMessage(i int) {

@@ -107,12 +107,23 @@ func (g *Guard) pause(ctx context.Context, underWay bool) (paused []fanfare.Mess
 		if underWay && l.State.Phase == fanfare.PhaseScheduled {
 			continue // start_grace decides
 		}
-		m, v, err := fanfare.Transition(ctx, g.Store, l.ID, fanfare.EventRestored, nil)
+		var m fanfare.Message
+		var v fanfare.Verdict
+		err := g.Store.Update(ctx, func(tx fanfare.ControlTx) error {
+			now, err := tx.Message(l.ID)
+			if err != nil {
+				return err
+			}
+			if m, v, err = fanfare.TransitionIn(tx, now, fanfare.EventRestored, nil); err != nil || v != fanfare.Moved {
+				return err
+			}
+			return tx.AddAudit(fanfare.Audited("restore guard", now.State, &m, fanfare.EventRestored))
+		})
 		switch {
 		case errors.Is(err, fanfare.ErrState) || errors.Is(err, fanfare.ErrNotFound):
 			continue // it ended meanwhile
 		case err != nil:
-			return paused, err
+			return paused, fmt.Errorf("message %s: %w", l.ID, err)
 		case v == fanfare.Moved:
 			paused = append(paused, l.ID)
 		}

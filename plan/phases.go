@@ -38,12 +38,20 @@ func (p *Planner) moveOnce(ctx context.Context, now time.Time, m *message) (move
 			return p.transition(ctx, m, fanfare.EventDueLate, nil)
 		}
 		return p.transition(ctx, m, fanfare.EventDue, nil)
+	case fanfare.PhaseSending:
+		if m.State.Reopens {
+			return p.reopen(ctx, m)
+		}
+		return false, nil
 	case fanfare.PhasePausing, fanfare.PhaseCancelling:
 		return p.drain(ctx, m)
 	default:
 		return false, nil
 	}
 }
+
+// actor is who planners are in the audit trail.
+const actor = "planner"
 
 // transition makes a move, guarded by the state that it was decided on: if somebody else moved the message first, nothing happens and
 // the next look shows it.
@@ -58,11 +66,12 @@ func (p *Planner) transition(ctx context.Context, m *message, e fanfare.Event, e
 		if err != nil {
 			return err
 		}
-		if v == fanfare.Moved {
-			moved = true
-			m.next = next.State
+		if v != fanfare.Moved {
+			return nil
 		}
-		return nil
+		moved = true
+		m.next = next.State
+		return tx.AddAudit(fanfare.Audited(actor, row.State, &next, e))
 	})
 	switch {
 	case errors.Is(err, fanfare.ErrConflict) || errors.Is(err, fanfare.ErrNotFound):
@@ -149,15 +158,23 @@ func (p *Planner) drain(ctx context.Context, m *message) (bool, error) {
 	if !all {
 		return false, nil
 	}
-	var sum fanfare.Outcome
-	if m.State.Phase == fanfare.PhaseCancelling {
-		t, err := p.tally(ctx, m)
-		if err != nil {
-			return false, err
-		}
-		sum = t.Outcome()
+	if m.State.Phase != fanfare.PhaseCancelling {
+		return p.transition(ctx, m, fanfare.EventDrained, nil)
 	}
-	return p.transition(ctx, m, fanfare.EventDrained, func(row *fanfare.Message) { row.Outcome = sum })
+	t, err := p.tally(ctx, m)
+	if err != nil {
+		return false, err
+	}
+	return p.end(ctx, m, fanfare.EventDrained, &t)
+}
+
+// end makes the last move of a message that was added up. Who is settled by a receipt just then was not counted: it is added up once more.
+func (p *Planner) end(ctx context.Context, m *message, e fanfare.Event, t *fanfare.Tally) (bool, error) {
+	moved, err := p.transition(ctx, m, e, func(row *fanfare.Message) { row.Outcome = t.Outcome() })
+	if err == nil && moved && t.Uncertain > 0 {
+		_, err = fanfare.SumUp(ctx, p.Store, m.ID)
+	}
+	return moved, err
 }
 
 func (p *Planner) drainSlot(ctx context.Context, m *message, s fanfare.Slot, policy fanfare.Policy) (done bool, err error) {
@@ -214,7 +231,7 @@ func (p *Planner) finish(ctx context.Context, m *message) error {
 	}
 	switch {
 	case p.Rules.CompletedWhenEmpty, t.Done == t.Batches && t.Balanced(planned):
-		_, err = p.transition(ctx, m, fanfare.EventAllDone, func(row *fanfare.Message) { row.Outcome = t.Outcome() })
+		_, err = p.end(ctx, m, fanfare.EventAllDone, &t)
 	case t.Done+t.Held == t.Batches:
 		p.Logger.Error("message is damaged: run fanfare doctor", "id", m.ID, "held", t.Held, "unbalanced", fmt.Sprint(t.Unbalanced))
 		_, err = p.transition(ctx, m, fanfare.EventDamaged, nil)

@@ -77,17 +77,18 @@ type Planner struct {
 // message is what the planner remembers of a message; its state is as of the last look or of the planner's own move.
 type message struct {
 	fanfare.Look
-	next    fanfare.State // of the move under way
-	spread  bool          // all latch rows carry the state
-	slots   []slotPlan    // while sending
-	visited time.Time     // when they were last looked at
-	stood   time.Duration // how long, all in all, no claim was free
-	drained []bool        // while pausing and cancelling
-	job     *freezing     // while preparing
-	notYet  time.Time     // no freeze before, after one failed
-	turn    int           // slot whose turn it is to be published
-	streak  int           // tasks that slot had in a row
-	served  float64       // of the window; see lane
+	next      fanfare.State // of the move under way
+	spread    bool          // all latch rows carry the state
+	slots     []slotPlan    // while sending
+	visited   time.Time     // when they were last looked at
+	stood     time.Duration // how long, all in all, no claim was free
+	drained   []bool        // while pausing and cancelling
+	job       *freezing     // while preparing
+	reopening *reopening    // while a scope is added to what remains
+	notYet    time.Time     // no freeze before, after one failed
+	turn      int           // slot whose turn it is to be published
+	streak    int           // tasks that slot had in a row
+	served    float64       // of the window; see lane
 }
 
 // New makes a planner.

@@ -49,7 +49,7 @@ func (p *Planner) send(ctx context.Context, now time.Time, nodes []fanfare.Node,
 	var order []*lane
 	free := p.free(now, nodes)
 	for _, m := range all {
-		if m.State.Phase != fanfare.PhaseSending {
+		if m.State.Phase != fanfare.PhaseSending || m.State.Reopens {
 			continue
 		}
 		l := p.lane(laneOf(m.Look))

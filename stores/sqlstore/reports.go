@@ -17,28 +17,17 @@ func (s *Store) Tally(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot)
 	t := fanfare.Tally{Exceptions: make(map[fanfare.Result]int)}
 	err := s.readSlot(ctx, n, func(c *conn) error {
 		if err := c.query(func(r []driver.Value) error {
-			for i, to := range [...]*int{&t.Batches, &t.N, &t.Sent, &t.Failed, &t.Skipped, &t.Uncertain, &t.Pending, &t.Done, &t.Held} {
-				*to = int(integer(r[i]))
-			}
+			tallyPlain(&t, fanfare.BatchState(integer(r[0])), r[1:])
 			return nil
 		}, "batches.plain", int64(m), int64(n)); err != nil {
 			return err
 		}
-		rows := 0 // by their numbers, which have no gaps
 		if err := c.query(func(r []driver.Value) error {
-			rows = int(integer(r[0])) + 1
+			b, damaged := c.scanBatch(r)
+			tallyRow(&t, &b, damaged)
 			return nil
-		}, "batches.last", int64(m), int64(n)); err != nil {
+		}, "batches.others", int64(m), int64(n)); err != nil {
 			return err
-		}
-		if rows != t.Batches {
-			if err := c.query(func(r []driver.Value) error {
-				b, damaged := c.scanBatch(r)
-				tallyRow(&t, &b, damaged)
-				return nil
-			}, "batches.others", int64(m), int64(n)); err != nil {
-				return err
-			}
 		}
 		return c.query(func(r []driver.Value) error {
 			t.Exceptions[fanfare.Result(text(r[0]))] = int(integer(r[1]))
@@ -49,6 +38,25 @@ func (s *Store) Tally(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot)
 		return fanfare.Tally{}, err
 	}
 	return t, nil
+}
+
+// tallyPlain adds rows of one state: their number, then the sums of n, sent, failed, skipped and uncertain.
+func tallyPlain(t *fanfare.Tally, state fanfare.BatchState, r []driver.Value) {
+	rows, n := int(integer(r[0])), int(integer(r[1]))
+	t.Batches += rows
+	t.N += n
+	t.Sent += int(integer(r[2]))
+	t.Failed += int(integer(r[3]))
+	t.Skipped += int(integer(r[4]))
+	t.Uncertain += int(integer(r[5]))
+	switch state {
+	case fanfare.BatchNew:
+		t.Pending += n
+	case fanfare.BatchDone:
+		t.Done += rows
+	case fanfare.BatchHeld:
+		t.Held += rows
+	}
 }
 
 func tallyRow(t *fanfare.Tally, b *fanfare.Batch, damaged error) {

@@ -140,9 +140,8 @@ UPDATE batches SET state = 2, held = ?, step = step + 1, owner = NULL, incarnati
 WHERE message = ? AND slot = ? AND batch = ?;
 
 -- name: batches.plain
-SELECT COUNT(*), SUM(n), SUM(sent), SUM(failed), SUM(skipped), SUM(uncertain), SUM(CASE state WHEN 0 THEN n ELSE 0 END),
-  SUM(CASE state WHEN 3 THEN 1 ELSE 0 END), SUM(CASE state WHEN 2 THEN 1 ELSE 0 END)
-FROM batches WHERE message = ? AND slot = ? AND /*plain*/;
+SELECT state, COUNT(*), SUM(n), SUM(sent), SUM(failed), SUM(skipped), SUM(uncertain) FROM batches
+WHERE message = ? AND slot = ? AND /*plain*/ GROUP BY state;
 
 -- name: batches.others
 SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.slot = ? AND NOT (/*plain*/) ORDER BY b.batch;
