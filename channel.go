@@ -26,6 +26,7 @@ type ChannelFeatures struct {
 	Leaves       bool // something leaves this process
 	Chunk        int  // default members a connection journals together
 	Connections  int  // default connections of each worker node
+	Streams      bool // its connections are Streamers
 }
 
 // Compiled is a message's content, compiled. It is used by many goroutines at once.
@@ -56,6 +57,15 @@ type Connection interface {
 	// returns. An error means that the connection is of no use any more; it is a *SendError for what the provider said.
 	Send(ctx context.Context, items []Outgoing, may func(i int) bool, answer func(i int, a SendAnswer)) error
 	Close() error
+}
+
+// Streamer is a connection over which one chunk follows another without a pause.
+type Streamer interface {
+	Connection
+	// Stream is Send of chunk after chunk, items numbered through. more is asked, from this goroutine, when an item could leave and all
+	// that it gave before were begun or answered; it does not wait. When it gives nothing, or may says no, Stream returns as soon as all
+	// that was given is answered. An item must stay as it is until it is answered.
+	Stream(ctx context.Context, more func() []Outgoing, may func(i int) bool, answer func(i int, a SendAnswer)) error
 }
 
 // SendKind is what became of one item in a connection's hands.

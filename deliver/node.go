@@ -65,7 +65,7 @@ type Node struct {
 	mu      sync.Mutex // guards what follows
 	inbox   []Event
 	lanes   map[string]*laneShell
-	conns   map[ConnID]wire
+	conns   map[ConnID]*lines // where the core's connections have their places
 	batches map[ClaimID]*batch
 	tasks   map[string]fanfare.Subscription // by lane; each used by one Receive at a time
 	shards  []shardQueue
@@ -84,12 +84,23 @@ type laneShell struct {
 	features  fanfare.ChannelFeatures
 	content   contents
 	handovers sync.Pool // *handover
+	lines     *lines    // what goes over one is made by the settings that it was dialled for
 }
 
-// wire is a connection with the lane as it was dialled for: what goes over it is made by those settings too.
-type wire struct {
-	fanfare.Connection
-	lane *laneShell
+// per is how many places of the core a connection has.
+func (l *laneShell) per() int {
+	if l.features.Streams && l.Provider.Chunk >= streamed {
+		return streamed
+	}
+	return 1
+}
+
+// setting is the lane as the core sees it.
+func (l *laneShell) setting() Setting {
+	s := Setting{Name: l.Name, Provider: l.Provider, Bare: !l.features.NeedsProfile}
+	s.Provider.Connections *= l.per()
+	s.Provider.Chunk /= l.per()
+	return s
 }
 
 // batch is what was loaded for a claim: recipients by rank, nil where nobody needs them.
@@ -116,7 +127,7 @@ func New(c Config) *Node {
 		c.Nudge = func() {}
 	}
 	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner, ShardOf: c.Store.ShardOf}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		lanes: make(map[string]*laneShell), conns: make(map[ConnID]wire), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
+		lanes: make(map[string]*laneShell), conns: make(map[ConnID]*lines), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
 		shards: make([]shardQueue, c.Store.Shards())}
 	return n
 }
@@ -143,7 +154,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	cutCalls()
 	n.wg.Wait()
-	n.closeAll() // what was dialed meanwhile
+	n.closeAll() // what was subscribed to meanwhile
 	return err
 }
 
@@ -234,7 +245,7 @@ func (n *Node) carry(e Effect) {
 	case Append:
 		n.writing = append(n.writing, e)
 	case Send:
-		n.wg.Go(func() { n.send(e.Conn, e.Chunk) })
+		n.place(e.Conn).push(job{e.Conn, e.Chunk})
 	case Load:
 		n.wg.Go(func() { n.load(e) })
 	case Forget:
@@ -256,15 +267,14 @@ func (n *Node) carry(e Effect) {
 	case Peek:
 		n.wg.Go(func() { n.peek(e) })
 	case Dial:
-		n.wg.Go(func() { n.dial(e) })
-	case Close:
 		n.mu.Lock()
-		c, open := n.conns[e.Conn]
-		delete(n.conns, e.Conn)
+		l := n.lanes[e.Lane].lines
+		n.conns[e.Conn] = l
 		n.mu.Unlock()
-		if open {
-			n.wg.Go(func() { _ = c.Close() })
-		}
+		l.join(e.Conn)
+	case Close:
+		n.place(e.Conn).leave()
+		n.gone(e.Conn)
 	case Reserve:
 		n.wg.Go(func() { n.reserve(e) })
 	case Refuse:
@@ -404,17 +414,17 @@ func (n *Node) subscription(lane string) (fanfare.Subscription, error) {
 	return s, nil
 }
 
-func (n *Node) dial(e Dial) {
-	l := n.lane(e.Lane)
-	c, err := l.Channel.Dial(n.sends, l.Provider)
-	if err != nil {
-		n.Logger.Debug("no connection", "lane", e.Lane, "error", err)
-	} else {
-		n.mu.Lock()
-		n.conns[e.Conn] = wire{c, l}
-		n.mu.Unlock()
-	}
-	n.post(Dialed{Conn: e.Conn, Err: err})
+// place gives the lines that a connection of the core has its place on.
+func (n *Node) place(id ConnID) *lines {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.conns[id]
+}
+
+func (n *Node) gone(id ConnID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, id)
 }
 
 func (n *Node) reserve(e Reserve) {
@@ -500,8 +510,12 @@ func (n *Node) setLanes(lanes []Lane) {
 		if p.Retry.Attempts <= 0 {
 			p.Retry = fanfare.DefaultRetry()
 		}
+		settings[i] = shell.setting()
+		shell.lines = newLines(n, shell)
+		if was := n.lanes[l.Name]; was != nil && was.Channel == l.Channel && was.per() == shell.per() && was.setting().reach() == settings[i].reach() {
+			shell.lines = was.lines // as the core keeps its connections
+		}
 		n.lanes[l.Name] = shell
-		settings[i] = Setting{Name: l.Name, Provider: *p, Bare: !shell.features.NeedsProfile}
 	}
 	n.mu.Unlock()
 	n.post(Configured{Lanes: settings})
@@ -539,13 +553,11 @@ func (n *Node) tell(ctx context.Context) {
 func (n *Node) closeAll() {
 	n.mu.Lock()
 	conns, tasks := n.conns, n.tasks
-	n.conns, n.tasks = make(map[ConnID]wire), make(map[string]fanfare.Subscription)
+	n.conns, n.tasks = make(map[ConnID]*lines), make(map[string]fanfare.Subscription)
 	n.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, c := range conns {
-		wg.Go(func() { _ = c.Close() })
+	for _, l := range conns {
+		l.close()
 	}
-	wg.Wait()
 	for _, s := range tasks {
 		_ = s.Close()
 	}

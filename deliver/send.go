@@ -11,46 +11,13 @@ import (
 	"fanfare"
 )
 
-// send makes a chunk's items and hands them to a connection. Its intent is durable.
-func (n *Node) send(id ConnID, ch *Chunk) {
-	n.mu.Lock()
-	conn, open := n.conns[id]
-	people := n.batches[ch.Claim]
-	n.mu.Unlock()
-	if !open { // the node has ended meanwhile
-		n.post(Sent{Conn: id, Answers: make([]Said, len(ch.Items)), Err: fanfare.ErrClosed})
-		return
-	}
-	lane := conn.lane
-	s, _ := lane.handovers.Get().(*handover)
-	s.begin(n, lane, ch)
-	err := s.make(people)
-	if err == nil && len(s.items) > 0 {
-		err = conn.Send(n.sends, s.items, s.may, s.answer)
-	}
-	sent := Sent{Conn: id}
-	if errors.Is(err, errUnread) {
-		sent.Unread, err = err, nil
-	}
-	if err != nil {
-		n.mu.Lock()
-		delete(n.conns, id)
-		n.mu.Unlock()
-		_ = conn.Close()
-	}
-	if e, ok := errors.AsType[*fanfare.SendError](err); ok && e.Step == "render" { // not as this connection's provider wants it
-		lane.content.forget()
-	}
-	sent.Err = err
-	if !s.whole() {
-		sent.Answers = slices.Clone(s.said)
-	}
-	lane.handovers.Put(s)
-	n.post(sent)
-}
-
 // handover is one chunk on its way. What it is made of is used again for the next of its lane.
 type handover struct {
+	id      ConnID
+	first   int   // of its stream's items
+	left    int   // items that are not answered
+	err     error // why it could not be made, which ends the connection
+	unread  error
 	node    *Node
 	lane    *laneShell
 	chunk   *Chunk
@@ -63,8 +30,9 @@ type handover struct {
 	allowed bool // the last answer, where nothing leaves
 }
 
-func (s *handover) begin(n *Node, l *laneShell, ch *Chunk) {
-	s.node, s.lane, s.chunk = n, l, ch
+func (s *handover) begin(n *Node, l *laneShell, j job) {
+	ch := j.chunk
+	s.node, s.lane, s.id, s.chunk, s.err, s.unread, s.left = n, l, j.id, ch, nil, nil, 0
 	s.said = slices.Grow(s.said[:0], len(ch.Items))[:len(ch.Items)]
 	clear(s.said)
 	s.items, s.at, s.buffer, s.ends = s.items[:0], s.at[:0], s.buffer[:0], s.ends[:0]

@@ -53,13 +53,19 @@ func shell(t *testing.T, p *picky) (*hand, *Node, *Chunk) {
 	n.calls, n.sends = t.Context(), t.Context()
 	l := &laneShell{Lane: Lane{Name: "a", Channel: p}, features: fanfare.ChannelFeatures{Leaves: true}}
 	l.handovers.New = func() any { return &handover{keyer: fanfare.NewKeyer(n.Key)} }
-	n.conns[1], n.conns[2] = wire{p, l}, wire{p, l}
+	l.lines = newLines(n, l)
+	l.lines.open, l.lines.places = 2, 2
+	n.conns[1], n.conns[2] = l.lines, l.lines
 	return h, n, &Chunk{Ref: fanfare.BatchRef{Message: m}, Revision: 1, Items: make([]ChunkItem, 3), Pass: &Pass{blind: true}}
 }
 
 func sentBy(t *testing.T, n *Node, id ConnID, ch *Chunk) Sent {
 	t.Helper()
-	n.send(id, ch)
+	l := n.conns[id]
+	x := line{lines: l, conn: l.lane.Channel.(*picky)}
+	if s := x.send(job{id, ch}); s == (n.conns[id] == nil) {
+		t.Errorf("the connection stays: %v", s)
+	}
 	events := n.take(nil)
 	if len(events) != 1 {
 		t.Fatalf("%+v", events)
@@ -70,8 +76,10 @@ func sentBy(t *testing.T, n *Node, id ConnID, ch *Chunk) Sent {
 // TestSendAfterTheEndBeginsNothing: it panicked where the connections were closed between the core's word and the goroutine.
 func TestSendAfterTheEndBeginsNothing(t *testing.T) {
 	_, n, ch := shell(t, &picky{})
+	l := n.conns[1]
 	n.closeAll()
-	if s := sentBy(t, n, 1, ch); !errors.Is(s.Err, fanfare.ErrClosed) || len(s.Answers) != 3 || s.Answers[0] != (Said{}) {
+	l.push(job{1, ch})
+	if s := n.take(nil)[0].(Sent); !errors.Is(s.Err, fanfare.ErrClosed) || len(s.Answers) != 3 || s.Answers[0] != (Said{}) {
 		t.Fatalf("%+v", s)
 	}
 }

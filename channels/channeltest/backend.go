@@ -77,6 +77,7 @@ type Features struct {
 	All     bool    // a fault meets every item, from the first on
 	Ledger  bool    // it tells what arrived
 	Renders bool    // the channel makes messages of content: subject, text, html
+	Streams bool    // its connections are Streamers
 }
 
 // Backend is a channel and a provider to try it on. It ends with its test.

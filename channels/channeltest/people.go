@@ -1,6 +1,7 @@
 package channeltest
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ type mailing struct {
 	message  *fanfare.Message
 	compiled fanfare.Compiled
 	heard    func(i int) // is told of each answer, if set
+	piece    int         // as of the suite
 }
 
 func newMailing(t *testing.T, b Backend) *mailing {
@@ -75,7 +77,34 @@ func (m *mailing) dial(t *testing.T) fanfare.Connection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	if m.piece == 0 {
+		return c
+	}
+	stream, ok := c.(fanfare.Streamer)
+	if !ok {
+		t.Fatal("the channel streams, its connections do not")
+	}
+	return pieces{stream, m.piece}
+}
+
+// pieces is a connection that gets its items piece by piece.
+type pieces struct {
+	fanfare.Streamer
+	size int
+}
+
+// Send implements fanfare.Connection by a stream; what the stream did not take is not begun.
+func (p pieces) Send(ctx context.Context, items []fanfare.Outgoing, may func(int) bool, answer func(int, fanfare.SendAnswer)) error {
+	taken := 0
+	err := p.Stream(ctx, func() []fanfare.Outgoing {
+		from := taken
+		taken = min(from+p.size, len(items))
+		return items[from:taken:taken]
+	}, may, answer)
+	for ; taken < len(items); taken++ {
+		answer(taken, fanfare.SendAnswer{})
+	}
+	return err
 }
 
 // answers collects what a Send says of each item, and when: late answers and second ones are errors.

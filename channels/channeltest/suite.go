@@ -19,6 +19,16 @@ import (
 // Run runs the suite.
 func Run(t *testing.T, f Features, open Open) {
 	s := suite{Features: f, open: open}
+	s.all(t)
+	if f.Streams {
+		s.piece = 1
+		t.Run("streamed one by one", s.all)
+		s.piece = 3
+		t.Run("streamed in threes", s.all)
+	}
+}
+
+func (s *suite) all(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T)
@@ -43,14 +53,19 @@ func Run(t *testing.T, f Features, open Open) {
 
 type suite struct {
 	Features
-	open Open
+	open  Open
+	piece int // so many items at a time go into a stream; 0: no stream
 }
 
 func (s *suite) start(t *testing.T, trouble Trouble) *mailing {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after the backend's own cleanup
-	return newMailing(t, s.open(t, trouble))
+	m := newMailing(t, s.open(t, trouble))
+	if m.piece = s.piece; m.Channel.Features().Streams != s.Streams {
+		t.Errorf("the channel streams: %v", !s.Streams)
+	}
+	return m
 }
 
 // send hands items over on one connection and closes it.

@@ -35,7 +35,7 @@ func (*Channel) Name() fanfare.ChannelName { return fanfare.ChannelEmail }
 
 // Features implements fanfare.Channel.
 func (*Channel) Features() fanfare.ChannelFeatures {
-	return fanfare.ChannelFeatures{NeedsProfile: true, NeedsAddress: true, Leaves: true, Chunk: 8, Connections: 32}
+	return fanfare.ChannelFeatures{NeedsProfile: true, NeedsAddress: true, Leaves: true, Chunk: 8, Connections: 32, Streams: true}
 }
 
 // Check implements fanfare.Channel.

@@ -242,7 +242,7 @@ func TestGoSMTP(t *testing.T) {
 		{"LOGIN on loopback without TLS", "smtp://", "?starttls=opportunistic", nil, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			channeltest.Run(t, channeltest.Features{Ledger: true, Renders: true, Faults: []channeltest.Fault{channeltest.Down, channeltest.AccountRefused,
+			channeltest.Run(t, channeltest.Features{Ledger: true, Renders: true, Streams: true, Faults: []channeltest.Fault{channeltest.Down, channeltest.AccountRefused,
 				channeltest.RefusedForGood, channeltest.RefusedForNow, channeltest.Busy, channeltest.ClosedBefore, channeltest.ClosedAfter,
 				channeltest.HangsBefore, channeltest.HangsAfter}},
 				func(t *testing.T, trouble channeltest.Trouble) channeltest.Backend {

@@ -218,7 +218,7 @@ func TestHostile(t *testing.T) {
 		".":    {channeltest.RefusedForGood, channeltest.RefusedForNow, channeltest.Busy, channeltest.ClosedAfter, channeltest.HangsAfter},
 	} {
 		t.Run(step, func(t *testing.T) {
-			channeltest.Run(t, channeltest.Features{Ledger: true, Renders: true, Faults: faults}, func(t *testing.T, trouble channeltest.Trouble) channeltest.Backend {
+			channeltest.Run(t, channeltest.Features{Ledger: true, Renders: true, Streams: true, Faults: faults}, func(t *testing.T, trouble channeltest.Trouble) channeltest.Backend {
 				h := newHostile(t, trouble, step)
 				if trouble.Fault == channeltest.Down {
 					h.stop()

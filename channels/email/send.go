@@ -23,8 +23,8 @@ type connection struct {
 	conn *esmtp.Conn
 	bye  context.Context // of Close, which must be able to say good-bye after the context of Dial has ended
 	used time.Time       // when conn last was
-	msgs []esmtp.Message // of the chunk, those that are filtered left out
-	at   []int           // the places of msgs in the chunk
+	msgs []esmtp.Message // of the chunk
+	from string          // the last sender
 }
 
 func (c *connection) open(ctx context.Context) error {
@@ -43,33 +43,54 @@ var (
 
 // Send implements fanfare.Connection.
 func (c *connection) Send(ctx context.Context, items []fanfare.Outgoing, may func(int) bool, answer func(int, fanfare.SendAnswer)) error {
+	return c.Stream(ctx, func() []fanfare.Outgoing {
+		all := items
+		items = nil
+		return all
+	}, may, answer)
+}
+
+// Stream implements fanfare.Streamer.
+func (c *connection) Stream(ctx context.Context, more func() []fanfare.Outgoing, may func(int) bool, answer func(int, fanfare.SendAnswer)) error {
+	items := more()
 	if err := c.ready(ctx, items); err != nil {
 		for i := range items {
 			answer(i, fanfare.SendAnswer{Kind: fanfare.NotBegun})
 		}
 		return err
 	}
-	all := c.take(items, answer)
-	var account *fanfare.SendError
-	err := c.conn.Send(ctx, c.msgs, func(i int) bool { return may(c.at[i]) }, func(i int, a esmtp.Answer) {
+	var whole error // what is wrong with more than one item; nothing more is taken then
+	first := true
+	err := c.conn.Stream(ctx, func() []esmtp.Message {
+		switch {
+		case first:
+			first = false
+		case whole != nil:
+			return nil
+		default:
+			items = more()
+		}
+		return c.take(items)
+	}, may, func(i int, a esmtp.Answer) {
 		told := judge(a)
-		if wantsAccount(a) {
-			account = &fanfare.SendError{Step: string(a.Step), Auth: true, Code: told.Code, Text: told.Text}
+		switch {
+		case wantsAccount(a):
+			whole = &fanfare.SendError{Step: string(a.Step), Auth: true, Code: told.Code, Text: told.Text}
+			told = fanfare.SendAnswer{Kind: fanfare.NotBegun}
+		case errors.Is(a.Err, errLeftOut), errors.Is(a.Err, errNotRendered):
+			if whole == nil {
+				whole = &fanfare.SendError{Step: string(esmtp.StepRender), Err: a.Err}
+			}
 			told = fanfare.SendAnswer{Kind: fanfare.NotBegun}
 		}
-		answer(c.at[i], told)
+		answer(i, told)
 	})
 	c.used = time.Now()
 	clear(c.msgs)
-	switch {
-	case err != nil:
+	if err != nil {
 		return sendError(err)
-	case account != nil:
-		return account
-	case !all:
-		return &fanfare.SendError{Step: string(esmtp.StepRender), Err: errLeftOut}
 	}
-	return nil
+	return whole
 }
 
 // ready sees to it that all items can be sent and that the server still listens: it may have closed an idle connection, which is
@@ -90,26 +111,28 @@ func (c *connection) ready(ctx context.Context, items []fanfare.Outgoing) error 
 	return c.open(ctx)
 }
 
-// take fills msgs. only_to was asked already when the item was rendered; it is asked again because this is the provider that sends. Where
-// the two differ one of them is from before a change: whoever is left out is decided about anew, and take says false.
-func (c *connection) take(items []fanfare.Outgoing, answer func(int, fanfare.SendAnswer)) bool {
-	c.msgs, c.at = c.msgs[:0], c.at[:0]
-	all := true
+// take makes messages of items. only_to was asked already when the item was rendered; it is asked again because this is the provider that
+// sends. Where the two differ one of them is from before a change: whoever is left out is decided about anew.
+func (c *connection) take(items []fanfare.Outgoing) []esmtp.Message {
+	c.msgs = c.msgs[:0]
 	for i := range items {
 		it := &items[i]
-		if !c.onlyTo.allow(it.Address) {
-			answer(i, fanfare.SendAnswer{Kind: fanfare.NotBegun})
-			all = false
-			continue
-		}
-		m := esmtp.Message{From: c.sender(it.Rendered), To: it.Address, Body: it.Rendered}
-		if c.sign != nil { // when its turn comes, while the server is still busy with the one before
-			m.Body, m.Render = nil, func(dst []byte) ([]byte, error) { return c.sign.append(dst, it.Rendered) }
+		m := esmtp.Message{To: it.Address}
+		switch {
+		case !c.onlyTo.allow(it.Address):
+			m.Render = func([]byte) ([]byte, error) { return nil, errLeftOut }
+		case len(it.Rendered) == 0:
+			m.Render = func([]byte) ([]byte, error) { return nil, errNotRendered }
+		default:
+			// Content.Render makes canonical bodies but for addresses that are not ASCII.
+			m.From, m.Body, m.Canonical = c.sender(it.Rendered), it.Rendered, isASCII(it.Address)
+			if c.sign != nil { // when its turn comes, while the server is still busy with the one before
+				m.Body, m.Render = nil, func(dst []byte) ([]byte, error) { return c.sign.append(dst, it.Rendered) }
+			}
 		}
 		c.msgs = append(c.msgs, m)
-		c.at = append(c.at, i)
 	}
-	return all
+	return c.msgs
 }
 
 // sender gives the address in the From header of what Content.Render made: that header comes first, and its address last in it.
@@ -133,10 +156,10 @@ func (c *connection) sender(rendered []byte) string {
 	if bytes.HasSuffix(line, []byte{'>'}) {
 		line = line[bytes.LastIndexByte(line, '<')+1 : len(line)-1]
 	}
-	if n := len(c.msgs); n > 0 && string(line) == c.msgs[n-1].From { // mostly the same: no new string for each
-		return c.msgs[n-1].From
+	if string(line) != c.from { // mostly the same: no new string for each
+		c.from = string(line)
 	}
-	return string(line)
+	return c.from
 }
 
 // judge translates an answer.

@@ -116,7 +116,7 @@ func TestPostfixSink(t *testing.T) {
 	}
 	for name, more := range map[string][]string{"pipelining": nil, "lock-step": {"-p"}} {
 		t.Run(name, func(t *testing.T) {
-			channeltest.Run(t, channeltest.Features{All: true, Ledger: true, Renders: true, Faults: faults},
+			channeltest.Run(t, channeltest.Features{All: true, Ledger: true, Renders: true, Streams: true, Faults: faults},
 				func(t *testing.T, trouble channeltest.Trouble) channeltest.Backend {
 					dir := t.TempDir()
 					if err := os.Chmod(dir, 0o777); err != nil { // for nobody
