@@ -42,37 +42,67 @@ func NewLinks(publicURL string, installation []byte) *Links {
 	sign, tag := derive("fanfare link 1"), derive("fanfare link tag 1")
 	l := &Links{}
 	if publicURL != "" {
-		l.base = strings.TrimRight(publicURL, "/") + "/u/"
+		l.base = strings.TrimRight(publicURL, "/")
 	}
 	l.keyers.New = func() any { return &keyer{sign: hmac.New(sha256.New, sign), tag: hmac.New(sha256.New, tag)} }
 	return l
 }
 
-// linkUnsubscribe is the first byte of an unsubscribe token.
-const linkUnsubscribe = 'u'
+// The first byte of a token says what it is for, so that none can be used for another.
+const (
+	linkUnsubscribe = 'u'
+	linkOpen        = 'o'
+	linkClick       = 'c'
+)
 
 // macSize is how much of the signature a token carries.
 const macSize = 16
 
-// signed is how much of a token the signature covers.
-const signed = 1 + 8 + 2 + 4 + 8
+// tokenHead is what each token begins with: kind, message, slot, seq, tag. A click's address follows, then the signature of it all.
+const tokenHead = 1 + 8 + 2 + 4 + 8
+
+// mostAddress bounds the address of a click, as a browser or a server on the way would.
+const mostAddress = 2000
 
 // Unsubscribe is the one-click link for a message and a recipient; empty without a public URL, without a recipient, and for an
 // essential message.
 func (l *Links) Unsubscribe(m *fanfare.Message, r *fanfare.Recipient) string {
-	if l.base == "" || r == nil || m.Essential {
+	if m.Essential {
+		return ""
+	}
+	return l.link("/u/", linkUnsubscribe, m, r, "")
+}
+
+// Open is the address of a picture that tells that a message was opened; empty without a public URL or a recipient.
+func (l *Links) Open(m *fanfare.Message, r *fanfare.Recipient) string {
+	return l.link("/t/o/", linkOpen, m, r, "")
+}
+
+// Click is a link that tells of a click and leads to an address; empty without a public URL or a recipient, and where the address is too long.
+// Whoever made a mail signs what stands in it: so the server redirects to nothing else.
+func (l *Links) Click(m *fanfare.Message, r *fanfare.Recipient, address string) string {
+	if len(address) > mostAddress {
+		return ""
+	}
+	return l.link("/t/c/", linkClick, m, r, address)
+}
+
+func (l *Links) link(at string, kind byte, m *fanfare.Message, r *fanfare.Recipient, address string) string {
+	if l.base == "" || r == nil {
 		return ""
 	}
 	k, _ := l.keyers.Get().(*keyer)
 	defer l.keyers.Put(k)
-	var b [signed + macSize]byte
-	b[0] = linkUnsubscribe
-	binary.BigEndian.PutUint64(b[1:], uint64(m.Num)) //nolint:gosec // numbers are positive
-	binary.BigEndian.PutUint16(b[9:], uint16(r.Slot))
-	binary.BigEndian.PutUint32(b[11:], r.Seq)
-	copy(b[15:signed], k.of(k.tag, []byte(r.ExternalID)))
-	copy(b[signed:], k.of(k.sign, b[:signed]))
-	return string(base64.RawURLEncoding.AppendEncode(append(make([]byte, 0, 128), l.base...), b[:]))
+	var room [tokenHead + 256]byte
+	b := append(room[:0], kind)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.Num)) //nolint:gosec // numbers are positive
+	b = binary.BigEndian.AppendUint16(b, uint16(r.Slot))
+	b = binary.BigEndian.AppendUint32(b, r.Seq)
+	b = append(b, k.of(k.tag, []byte(r.ExternalID))[:8]...)
+	b = append(b, address...)
+	b = append(b, k.of(k.sign, b)[:macSize]...)
+	out := make([]byte, 0, len(l.base)+len(at)+base64.RawURLEncoding.EncodedLen(len(b)))
+	return string(base64.RawURLEncoding.AppendEncode(append(append(out, l.base...), at...), b))
 }
 
 func (l *Links) tagOf(externalID string) uint64 {
@@ -86,17 +116,19 @@ type target struct {
 	message fanfare.MessageNum
 	person  fanfare.Person
 	tag     uint64
+	address string // of a click
 }
 
-// read checks a token. ErrNotFound: it is none of ours.
-func (l *Links) read(token string) (target, error) {
+// read checks a token of a kind. ErrNotFound: it is none of ours.
+func (l *Links) read(kind byte, token string) (target, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err == nil && len(b) == signed+macSize && b[0] == linkUnsubscribe {
+	if end := len(b) - macSize; err == nil && end >= tokenHead && b[0] == kind && (kind == linkClick) == (end > tokenHead) {
 		k, _ := l.keyers.Get().(*keyer)
 		defer l.keyers.Put(k)
-		if hmac.Equal(k.of(k.sign, b[:signed])[:macSize], b[signed:]) {
+		if hmac.Equal(k.of(k.sign, b[:end])[:macSize], b[end:]) {
 			return target{message: fanfare.MessageNum(binary.BigEndian.Uint64(b[1:])), //nolint:gosec // we signed it
-				person: fanfare.Person{Slot: fanfare.Slot(binary.BigEndian.Uint16(b[9:])), Seq: binary.BigEndian.Uint32(b[11:])}, tag: binary.BigEndian.Uint64(b[15:])}, nil
+				person: fanfare.Person{Slot: fanfare.Slot(binary.BigEndian.Uint16(b[9:])), Seq: binary.BigEndian.Uint32(b[11:])}, tag: binary.BigEndian.Uint64(b[15:]),
+				address: string(b[tokenHead:end])}, nil
 		}
 	}
 	return target{}, fmt.Errorf("token: %w", fanfare.ErrNotFound)

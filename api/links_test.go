@@ -18,7 +18,7 @@ func TestLinksSayOneThingOnly(t *testing.T) {
 	if !ok || len(link) > 90 {
 		t.Fatalf("%s", link)
 	}
-	got, err := l.read(token)
+	got, err := l.read(linkUnsubscribe, token)
 	if err != nil || got.message != m.Num || got.person != r.Person || got.tag != l.tagOf("u1") || got.tag == l.tagOf("u2") {
 		t.Errorf("%+v %v", got, err)
 	}
@@ -28,11 +28,11 @@ func TestLinksSayOneThingOnly(t *testing.T) {
 		if other[i] == token[i] {
 			other[i] = 'B'
 		}
-		if _, err := l.read(string(other)); !errors.Is(err, fanfare.ErrNotFound) {
+		if _, err := l.read(linkUnsubscribe, string(other)); !errors.Is(err, fanfare.ErrNotFound) {
 			t.Errorf("character %d changed: %v", i, err)
 		}
 	}
-	if _, err := NewLinks("https://x.example", []byte("other")).read(token); !errors.Is(err, fanfare.ErrNotFound) {
+	if _, err := NewLinks("https://x.example", []byte("other")).read(linkUnsubscribe, token); !errors.Is(err, fanfare.ErrNotFound) {
 		t.Errorf("of another installation: %v", err)
 	}
 	if got := NewLinks("", []byte("k")).Unsubscribe(m, r) + l.Unsubscribe(m, nil) + l.Unsubscribe(&fanfare.Message{Essential: true}, r); got != "" {
@@ -48,7 +48,7 @@ func TestLinksAtOnce(t *testing.T) {
 		wg.Go(func() {
 			r := &fanfare.Recipient{Person: fanfare.Person{Seq: uint32(i)}, ExternalID: strings.Repeat("u", i+1)} //nolint:gosec // small
 			for range 200 {
-				got, err := l.read(strings.TrimPrefix(l.Unsubscribe(&fanfare.Message{Num: 7}, r), "https://x.example/u/"))
+				got, err := l.read(linkUnsubscribe, strings.TrimPrefix(l.Unsubscribe(&fanfare.Message{Num: 7}, r), "https://x.example/u/"))
 				if err != nil || got.person != r.Person || got.tag != l.tagOf(r.ExternalID) {
 					t.Errorf("%+v %v", got, err)
 				}

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -571,7 +573,9 @@ func TestUnsubscribe(t *testing.T) {
 	nobody := map[string]string{"Authorization": ""}
 	parts := map[string]string{"Content-Type": "multipart/form-data; boundary=b", "Authorization": ""}
 	play(t, w, []step{
-		{call: "GET " + link, status: 200, has: `<form method="post"> ~ 退订`, header: nobody},
+		{call: "GET " + link, status: 200, has: `<html lang="en"> ~ <form method="post"> ~ “offers”`, not: "<script", header: nobody},
+		{call: "GET " + link, status: 200, has: `<html lang="zh-CN"> ~ 退订 ~ “offers”`, header: map[string]string{"Authorization": "", "Accept-Language": "fr, zh;q=0.5"}},
+		{call: "GET " + link + "?all=1", status: 200, has: `Unsubscribe from everything`, not: "offers", header: nobody},
 		{call: "GET /v1/suppressions", status: 200, has: `"items":[]`},
 		{call: "POST " + link, status: 422, header: form, body: "x=y"},
 		{call: "POST " + link, status: 422, header: nobody},
@@ -579,7 +583,7 @@ func TestUnsubscribe(t *testing.T) {
 		{call: "POST " + link, status: 200, header: form, body: "List-Unsubscribe=One-Click", has: "Unsubscribed"},
 		{call: "POST " + link, status: 200, header: form, body: "List-Unsubscribe=One-Click"},
 		{call: "GET /v1/suppressions", status: 200, has: `"recipient":"ada","channel":"email","topic":"offers","reason":"unsubscribed"`},
-		{call: "POST " + link + "?all=1", status: 200, header: parts, body: "--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--\r\n"},
+		{call: "POST " + link + "?all=1", status: 200, has: "whatever it is about", header: parts, body: "--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--\r\n"},
 		{call: "GET /v1/suppressions", status: 200, has: `"topic":"","reason":"unsubscribed"`},
 		{call: "GET /u/nonsense", status: 404, has: `"code":"unknown_token"`, header: nobody},
 		{call: "POST " + link[:len(link)-2] + "AA", status: 404, header: form, body: "List-Unsubscribe=One-Click"},
@@ -588,6 +592,19 @@ func TestUnsubscribe(t *testing.T) {
 	a := w.do(t, request{method: "POST", path: link, body: "List-Unsubscribe=One-Click", header: form})
 	if len(a.Cookies()) > 0 || a.Header.Get("Location") != "" {
 		t.Errorf("a one-click answer with %v", a.Header)
+	}
+	for _, method := range []string{"GET", "POST"} {
+		a := w.do(t, request{method: method, path: "/u/nonsense", header: map[string]string{"Authorization": "", "Accept": "text/html,*/*;q=0.8", "Accept-Language": "zh"}})
+		if a.StatusCode != 404 || !strings.Contains(a.body, "链接无效") || strings.Contains(a.body, "unknown_token") || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
+			t.Errorf("%s by a browser: %d %s", method, a.StatusCode, a.body)
+		}
+	}
+	page := w.do(t, request{method: "GET", path: link, header: nobody})
+	_, style, _ := strings.Cut(page.body, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	if policy := page.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") || strings.Contains(policy, "unsafe") {
+		t.Errorf("the page's policy does not let its own style: %s", policy)
 	}
 }
 
