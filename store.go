@@ -60,6 +60,7 @@ type ControlView interface {
 	Messages(f MessageFilter) (items []Message, next string, err error) // newest first
 	List(name string) (List, error)
 	Lists(cursor string, limit int) (items []List, next string, err error)
+	Segments
 	Provider(name string) (Provider, error)
 	Providers() ([]Provider, error)
 	Key(hash [32]byte) (Key, error)
@@ -82,6 +83,8 @@ type ControlTx interface {
 	DeleteMessage(id MessageID) error
 	InsertList(l *List) error // gives the number; ErrExists
 	DeleteList(name string) error
+	PutSegment(s *Segment) error // by name: made, or changed, when it keeps number and created_at, which are told
+	DeleteSegment(name string) error
 	PutProvider(p Provider) error
 	DeleteProvider(name string) error
 	InsertKey(k Key) error

@@ -41,7 +41,7 @@ type MessageFields struct {
 
 type newMessage struct {
 	Channel  string  `json:"channel" enum:"email,null"`
-	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, {\"attribute\": NAME, \"eq\": VALUE}, and any, every, not of them."`
+	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, {\"attribute\": NAME, \"eq\": VALUE}, {\"segment\": NAME}, and any, every, not of them."`
 	MessageFields
 	Start bool `json:"start,omitempty" doc:"Start it at once."`
 }
@@ -254,7 +254,11 @@ func (s *Server) checkAudience(ctx context.Context, m *fanfare.Message) ([]Field
 	if m.Audience, err = json.Marshal(expr); err != nil {
 		return nil, err
 	}
-	var wrong []FieldDetail
+	return s.checkLeaves(ctx, expr)
+}
+
+// checkLeaves looks whether what an audience names is there.
+func (s *Server) checkLeaves(ctx context.Context, expr audience.Expr) (wrong []FieldDetail, err error) {
 	for at, leaf := range audience.LeavesAt(expr) {
 		at = "#/audience" + strings.TrimPrefix(at, "#")
 		switch leaf := leaf.(type) {
@@ -264,6 +268,12 @@ func (s *Server) checkAudience(ctx context.Context, m *fanfare.Message) ([]Field
 			} else if err != nil {
 				return nil, err
 			}
+		case audience.Segment:
+			more, err := s.checkSegment(ctx, at, leaf)
+			if err != nil {
+				return nil, err
+			}
+			wrong = append(wrong, more...)
 		case audience.Recipients:
 			if leaf.SkipUnknown {
 				continue
@@ -295,7 +305,7 @@ func parseAudience(doc []byte) (audience.Expr, error) {
 	if err != nil {
 		return nil, asProblem(err)
 	}
-	if problems := audience.Check(expr, audience.KindAll, audience.KindList, audience.KindRecipients, audience.KindAttribute); len(problems) > 0 {
+	if problems := audience.Check(expr, audience.KindAll, audience.KindList, audience.KindRecipients, audience.KindAttribute, audience.KindSegment); len(problems) > 0 {
 		return nil, audienceProblem(problems)
 	}
 	return expr, nil

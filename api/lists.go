@@ -60,7 +60,7 @@ func (s *Server) listRoutes() {
 			return ok(v), err
 		})
 	routeNone(s, operation{method: http.MethodDelete, path: at, id: "delete-list", tag: "recipients", scope: scopeRecipientsWrite, summary: "Delete a list",
-		doc: "Its members stay recipients. Refused while a message that is not frozen yet is for it."}, s.deleteList)
+		doc: "Its members stay recipients. Refused while a message that is not frozen yet, or a segment, is for it."}, s.deleteList)
 	route(s, operation{method: http.MethodGet, path: at + "/members", id: "list-members", tag: "recipients", scope: scopeRecipientsRead, summary: "List the members of a list"},
 		func(ctx context.Context, _ *call, in *struct {
 			ListPath
@@ -161,11 +161,14 @@ func (s *Server) deleteList(ctx context.Context, c *call, in *ListPath) error {
 			return missing(err, "list", in.Name)
 		}
 		err = unfinished(tx, func(m *fanfare.Message) error {
-			if m.Phase == fanfare.PhaseSending || !names(m.Audience, in.Name) {
+			if m.Phase == fanfare.PhaseSending || !names(m.Audience, audience.List{Name: in.Name}) {
 				return nil
 			}
 			return conflict("in_use", "Message %s (%s) is for this list and not sent yet; cancel it first.", m.ID, m.Phase)
 		})
+		if err == nil {
+			err = unnamed(tx, audience.List{Name: in.Name})
+		}
 		if err != nil {
 			return err
 		}
@@ -200,14 +203,18 @@ func unfinished(v fanfare.ControlView, fn func(*fanfare.Message) error) error {
 	}
 }
 
-func names(doc []byte, list string) bool {
+// names says whether an audience names a list or a segment.
+func names(doc []byte, what audience.Expr) bool {
 	e, err := audience.Parse(doc)
 	if err != nil {
 		return false
 	}
 	for leaf := range audience.Leaves(e) {
-		if l, ok := leaf.(audience.List); ok && l.Name == list {
-			return true
+		switch leaf := leaf.(type) {
+		case audience.List, audience.Segment:
+			if leaf == what {
+				return true
+			}
 		}
 	}
 	return false

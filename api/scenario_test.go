@@ -682,3 +682,51 @@ func TestNoAnswerSpeaksGo(t *testing.T) {
 		}
 	}
 }
+
+func TestSegments(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	many := strings.TrimSuffix(strings.Repeat(`{"list":"vip"},`, 900), ",")
+	steps := []step{
+		{call: "GET /v1/segments/oslo", status: 404, has: `"code":"not_found"`},
+		{call: "PUT /v1/segments/oslo", body: `{"audience":{"attribute":"city", "eq":"Oslo"}}`, status: 201, has: `"name":"oslo","audience":{"attribute":"city","eq":"Oslo"}`},
+		{call: "PUT /v1/segments/both%20%2F%20%E4%B8%A4", body: `{"audience":{"every":[{"segment":"oslo"},{"list":"vip"},{"segment":"oslo"}]}}`, status: 201, has: `"name":"both / 两"`},
+		{call: "GET /v1/segments/oslo", status: 200, has: `"audience":{"attribute":"city","eq":"Oslo"}`},
+		{call: "GET /v1/segments?limit=1", status: 200, has: `"name":"both / 两" ~ "next_cursor":"`, not: `"name":"oslo"`},
+		{call: "GET /v1/segments?cursor=x", status: 400},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"segment":"both / 两"},"channel":"email"}`, status: 200, has: `"recipients":5,"planned":5`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"not":{"segment":"both / 两"}}}`, status: 200, has: `"planned":1`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"any":[{"segment":"nope"},{"all":true}]}}`, status: 422, has: `"pointer":"#/audience/any/0/segment","code":"unknown_segment"`},
+		{call: "PUT /v1/segments/x", body: `{"audience":{"any":[{"segment":"nope"},{"list":"no"}]}}`, status: 422, has: `#/audience/any/0/segment ~ #/audience/any/1/list`},
+		{call: "PUT /v1/segments/x", body: `{"audience":{"segment":7}}`, status: 422, has: `"pointer":"#/audience/segment","code":"wrong_type"`},
+		{call: "PUT /v1/segments/x", body: `{}`, status: 422, has: `#/audience`},
+		{call: "PUT /v1/segments/x%0A", body: `{"audience":{"all":true}}`, status: 422, has: `control characters`},
+		{call: "PUT /v1/segments/oslo", body: `{"audience":{"not":{"segment":"both / 两"}}}`, status: 422, has: `"pointer":"#/audience/not/segment","code":"circle"`},
+		{call: "PUT /v1/segments/self", body: `{"audience":{"all":true}}`, status: 201},
+		{call: "PUT /v1/segments/self", body: `{"audience":{"any":[{"segment":"self"},{"all":true}]}}`, status: 422, has: `"pointer":"#/audience/any/0/segment","code":"circle"`},
+		{call: "DELETE /v1/segments/oslo", status: 409, has: `"code":"in_use" ~ both / 两`},
+		{call: "DELETE /v1/lists/vip", status: 409, has: `"code":"in_use" ~ Segment`},
+		{call: "POST /v1/messages", body: `{"channel":"null","audience":{"segment":"self"},"send_at":"2027-01-01T00:00:00Z"}`, status: 201},
+		{call: "DELETE /v1/segments/self", status: 409, has: `"code":"in_use" ~ (scheduled)`},
+		{call: "PUT /v1/segments/self", body: `{"audience":{"list":"vip"}}`, status: 200}, // it is taken as it is when it is sent
+		{call: "POST /v1/messages/{m}/cancel", status: 200},
+		{call: "DELETE /v1/segments/self", status: 204},
+		{call: "DELETE /v1/segments/self", status: 404},
+		{call: "GET /v1/audit", status: 200, has: `segment.put ~ segment.delete`},
+	}
+	for i := range 13 { // each is allowed; together with all that they name they are not
+		part := many
+		if i > 0 {
+			part = fmt.Sprintf(`{"segment":"big%d"},`, i-1) + many
+		}
+		want := step{call: fmt.Sprintf("PUT /v1/segments/big%d", i), body: `{"audience":{"any":[` + part + `]}}`, status: 201}
+		if i >= 11 {
+			want.status, want.has = 422, `"code":"too_many"`
+			if i > 11 {
+				want.has = `"code":"unknown_segment"`
+			}
+		}
+		steps = append(steps, want)
+	}
+	play(t, w, steps)
+}

@@ -66,6 +66,7 @@ func OpenAPI() ([]byte, error) {
 func (s *Server) routes() {
 	s.recipientRoutes()
 	s.listRoutes()
+	s.segmentRoutes()
 	s.importRoutes()
 	s.suppressionRoutes()
 	s.messageRoutes()

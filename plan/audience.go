@@ -19,6 +19,7 @@ type parts map[fanfare.Part]*set.Set
 type question struct {
 	expr      audience.Expr
 	lists     map[string]fanfare.SetName // of the expression, by name
+	segments  map[string]audience.Expr   // that the expression comes to, by name
 	asked     []audience.Attribute       // the conditions on attributes, each once
 	at        map[string]int             // where they are in asked
 	channel   fanfare.ChannelName        // empty: nothing is skipped
@@ -39,7 +40,17 @@ func (p *Planner) ask(ctx context.Context, doc json.RawMessage, q question, dedu
 	q.address = q.channel != "" && p.NeedsAddress(q.channel)
 	q.dedupe = q.address && dedupe == fanfare.DedupeAddress
 	q.lists, q.at = make(map[string]fanfare.SetName), make(map[string]int)
-	err = p.Store.View(ctx, func(v fanfare.ControlView) error { return q.find(v, q.expr) })
+	err = p.Store.View(ctx, func(v fanfare.ControlView) (err error) {
+		if q.segments, err = fanfare.Reach(v, q.expr); err != nil {
+			return err
+		}
+		for _, e := range q.segments {
+			if err := q.find(v, e); err != nil {
+				return err
+			}
+		}
+		return q.find(v, q.expr)
+	})
 	return q, err
 }
 
@@ -82,6 +93,8 @@ type source struct {
 type known struct {
 	attributes []*set.Set // as asked
 	rest       []string   // attributes with more values than have sets
+
+	segments map[string]*set.Set // once they were asked for
 }
 
 // tell answers the question's conditions in a slot.
@@ -107,17 +120,34 @@ func (a *answer) look(ctx context.Context, s fanfare.Slot) (k *known, err error)
 func (s source) Alive(context.Context) (*set.Set, error) { return s.view.LoadSet(fanfare.SetAlive) }
 
 // Leaf implements audience.Source.
-func (s source) Leaf(_ context.Context, leaf audience.Expr) (*set.Set, error) {
+func (s source) Leaf(ctx context.Context, leaf audience.Expr) (*set.Set, error) {
 	switch leaf := leaf.(type) {
 	case audience.List:
 		return s.view.LoadSet(s.lists[leaf.Name])
 	case audience.Recipients:
 		return s.recipients(leaf.IDs)
+	case audience.Segment:
+		return s.segment(ctx, leaf.Name)
 	case audience.Attribute:
 		return s.known.attributes[s.at[keyOf(leaf)]], nil
 	default:
 		return nil, fmt.Errorf("cannot be evaluated: use all, list, recipients, any, every and not: %w", fanfare.ErrUsage)
 	}
+}
+
+// segment evaluates a segment once, however many name it.
+func (s source) segment(ctx context.Context, name string) (members *set.Set, err error) {
+	if members = s.known.segments[name]; members != nil {
+		return members, nil
+	}
+	if members, err = audience.Eval(ctx, s.segments[name], s); err != nil {
+		return nil, err
+	}
+	if s.known.segments == nil {
+		s.known.segments = make(map[string]*set.Set)
+	}
+	s.known.segments[name] = members
+	return members, nil
 }
 
 // recipients finds people by id. Nobody has an id that is unknown: who takes the audience in refuses it, or somebody was erased since.

@@ -33,6 +33,7 @@ type control struct {
 	messages  map[fanfare.MessageNum]*fanfare.Message
 	ids       map[fanfare.MessageID]fanfare.MessageNum
 	lists     map[string]fanfare.List
+	segments  map[string]fanfare.Segment
 	providers map[string]fanfare.Provider
 	keys      map[string]fanfare.Key
 	answers   map[string]fanfare.StoredAnswer
@@ -45,12 +46,13 @@ type control struct {
 
 	lastMessage fanfare.MessageNum
 	lastList    int64
+	lastSegment int64
 }
 
 func (c *control) open() {
 	*c = control{
 		messages: make(map[fanfare.MessageNum]*fanfare.Message), ids: make(map[fanfare.MessageID]fanfare.MessageNum),
-		lists: make(map[string]fanfare.List), providers: make(map[string]fanfare.Provider), keys: make(map[string]fanfare.Key),
+		lists: make(map[string]fanfare.List), segments: make(map[string]fanfare.Segment), providers: make(map[string]fanfare.Provider), keys: make(map[string]fanfare.Key),
 		answers: make(map[string]fanfare.StoredAnswer), imports: make(map[string]fanfare.Import), nodes: make(map[string]fanfare.Node),
 		settings: make(map[string][]byte), leases: make(map[string]lease), rates: make(map[string]rate),
 	}

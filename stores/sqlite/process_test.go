@@ -256,6 +256,10 @@ func TestFirstVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	alive, _ := set.Range(0, 5).Chunk(0)
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO sets (slot, name, chunk, n, crc, members) VALUES (0, 'alive', 0, ?, ?, ?)", alive.N, alive.CRC, alive.Members); err != nil {
+		t.Fatal(err)
+	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -273,6 +277,9 @@ func TestFirstVersion(t *testing.T) {
 		return err
 	}); err != nil {
 		t.Error(err)
+	}
+	if todo, err := s.LoadSet(t.Context(), 0, fanfare.SetUnindexed); err != nil || !todo.Equal(set.Range(0, 5)) {
+		t.Errorf("to be taken into the sets of attributes: %v (%v)", todo.ToArray(), err)
 	}
 	fill(t, s)
 	if people, err := s.Scan(t.Context(), 0, 0, 1, ""); err != nil || people[0].Seq != 5 {

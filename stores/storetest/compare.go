@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -453,7 +454,7 @@ func (c *comparison) forget(r *rapid.T) {
 func (c *comparison) tables(r *rapid.T) {
 	name := rapid.SampledFrom([]string{"x", "y", "ü"}).Draw(r, "name")
 	n := rapid.IntRange(0, 400).Draw(r, "n")
-	what := rapid.IntRange(0, 9).Draw(r, "table")
+	what := rapid.IntRange(0, 11).Draw(r, "table")
 	c.same(fmt.Sprint("table ", what), func(st fanfare.Store) (answer any, err error) {
 		err = st.Update(c.t.Context(), func(tx fanfare.ControlTx) error {
 			switch what {
@@ -473,6 +474,10 @@ func (c *comparison) tables(r *rapid.T) {
 				return tx.PutImport(fanfare.Import{ID: name, Rows: int64(n), CreatedAt: tx.Now()})
 			case 7:
 				return tx.PutNode(fanfare.Node{Name: name, Free: map[string]int{name: n}})
+			case 9:
+				return tx.PutSegment(&fanfare.Segment{Name: name, Audience: json.RawMessage(fmt.Sprintf(`{"list":"%d"}`, n)), CreatedAt: tx.Now(), UpdatedAt: tx.Now()})
+			case 10:
+				return tx.DeleteSegment(name)
 			case 8:
 				answer, err = tx.TakeLease(name, fmt.Sprint("holder ", n%2), time.Duration(n)*time.Second)
 				return err
@@ -583,6 +588,11 @@ func (c *comparison) everything() {
 				lists[i].ID = 0
 			}
 			put(lists, err)
+			segments, _, err := v.Segments("", 0)
+			for i := range segments {
+				segments[i].ID = 0
+			}
+			put(segments, err)
 			providers, err := v.Providers()
 			put(providers, err)
 			keys, err := v.Keys()

@@ -11,6 +11,7 @@ import (
 func tableScenarios() []scenario {
 	return []scenario{
 		{"lists", lists},
+		{"segments", segments},
 		{"providers", providers},
 		{"keys", keys},
 		{"stored answers live 48 hours", storedAnswers},
