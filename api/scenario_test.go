@@ -159,7 +159,7 @@ func TestMessagesAreChecked(t *testing.T) {
 			has: `"pointer":"#/audience/every/0/list","code":"unknown_list" ~ "pointer":"#/audience/every/1/not/recipients/0","code":"unknown_recipient"`, not: "recipients/1"},
 		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"recipients":["ghost"],"unknown":"skip"},"content":{"subject":"x","text":"y"}}`, status: 201},
 		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"every":[]},"content":{"subject":"x","text":"y"}}`, status: 422, has: `"pointer":"#/audience/every"`},
-		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"segment":"s"},"content":{"subject":"x","text":"y"}}`, status: 422, has: `"code":"not_supported"`},
+		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"segment":"s"},"content":{"subject":"x","text":"y"}}`, status: 422, has: `"pointer":"#/audience/segment","code":"unknown_segment"`},
 		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"{{ x","text":"y"}}`, status: 422, has: `"pointer":"#/content/subject"`},
 		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y","locales":{"de":{"subject":"x","html":"{% if %}"}}}}`, status: 422, has: `"pointer":"#/content/locales/de/html"`},
 		{call: "POST /v1/messages", body: `{"channel":"email","audience":{"all":true},"content":{"subject":"x","text":"y","headers":{"X-A.b":"{{"}}}`, status: 422, has: `"pointer":"#/content/headers/X-A.b"`},
