@@ -625,6 +625,37 @@ func TestClaimOfAWholeBatchTakesNoConnectionOfAChangedProvider(t *testing.T) {
 	}
 }
 
+// TestBatchesTakenWholeAreClaimedOneAConnection: and the items of a chunk are used again only when its results are durable.
+func TestBatchesTakenWholeAreClaimedOneAConnection(t *testing.T) {
+	p := smtp("a")
+	p.Chunk = 500
+	h := newHand(t, 12, p)
+	h.step(Configured{Lanes: []Setting{{Name: "a", Provider: p, Bare: true}}})
+	m := h.message("m", "a", 4, nil)
+	free := func(want int) {
+		t.Helper()
+		if n := h.core.Report().Free["a"]; n != want {
+			t.Fatalf("%d claims are free, want %d", n, want)
+		}
+	}
+	free(2)
+	h.task("a", m, 0, 1)
+	h.task("a", m, 1, 1)
+	free(0)
+	under := h.take()
+	h.step(Sent{Conn: under[0].Conn})
+	free(1)
+	h.task("a", m, 2, 1)
+	for i, s := range append(under[1:], h.take()...) {
+		for rank, it := range s.Chunk.Items {
+			if want := (fanfare.Member{Rank: rank, Seq: fanfare.Seq(4 + 4*i + rank)}); it.Member != want || len(s.Chunk.Items) != 4 { //nolint:gosec // small
+				t.Fatalf("batch %v: %+v of %d, want %+v", s.Chunk.Ref, it, len(s.Chunk.Items), want)
+			}
+		}
+	}
+	free(0)
+}
+
 func TestFewerConnectionsTakeEffectWhileThereIsWork(t *testing.T) {
 	p := smtp("a")
 	p.Connections = 3
