@@ -24,6 +24,7 @@ type ChannelFeatures struct {
 	NeedsProfile bool // Send needs recipients, not only their numbers
 	NeedsAddress bool // recipients without an address are skipped
 	Leaves       bool // something leaves this process
+	Inline       bool // the claim of a batch delivers it: nothing is dialed or rendered for it
 	Chunk        int  // default members a connection journals together
 	Connections  int  // default connections of each worker node
 	Streams      bool // its connections are Streamers

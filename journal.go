@@ -159,6 +159,64 @@ type Claim struct {
 	// First puts everybody of a batch that nobody touched before in flight with the claim, if they are at most so many: the intent of its
 	// only chunk, in the claim's own transaction. Nil: nobody.
 	First *FirstChunk
+	// Deliver delivers the batch in the claim's own transaction: the sink is our own database. Nobody holds it then. Nil: a holder sends it.
+	Deliver *Inline
+}
+
+// Inline is what a claim that delivers has to know.
+type Inline struct {
+	Revision     Revision
+	Suppressions []SuppressionPart // read in the claim's own transaction
+}
+
+// Delivers says whether the claim, if Decide grants it, delivers the batch: the store then asks [Claim.Finish].
+func (c *Claim) Delivers() bool { return c.Deliver != nil && !c.Settle }
+
+// Finish makes of the row that Decide answered the row of a batch that is delivered at now to all who were pending, but for the skipped
+// (Rank, Seq and Reason set by the store, as of the claim's own transaction), whose exceptions it answers. Nobody holds it.
+func (c *Claim) Finish(next *Batch, skipped []Exception, now time.Time) (found []Exception) {
+	for _, e := range skipped {
+		if next.Pending.Has(e.Rank) {
+			next.Pending.Clear(e.Rank)
+			next.Skipped++
+			e.Result = ResultSkipped
+			found = append(found, e)
+		}
+	}
+	if sent := next.Pending.Len(); sent > 0 {
+		next.ran(c.Deliver.Revision, now)
+		next.Sent += sent
+	}
+	next.Pending.Reset()
+	next.Owner, next.LeaseUntil = Owner{}, time.Time{}
+	if next.State = BatchDone; !next.Finished() {
+		next.State, next.Held = BatchHeld, "its counts do not add up to its members; run fanfare doctor"
+	}
+	return found
+}
+
+// ran notes that all who are pending are sent to with a revision. Of several runs the first that holds somebody is theirs, so who was sent
+// to before needs not be known.
+func (b *Batch) ran(r Revision, at time.Time) {
+	last := len(b.Runs) - 1
+	if last < 0 {
+		b.Runs = []Run{{Revision: r, At: at}}
+		return
+	}
+	if b.Runs[last].Revision == r && b.Runs[last].Sent == nil {
+		b.Runs[last].At = at
+		return
+	}
+	b.Runs = append([]Run{{Revision: r, Sent: fullBytes(b.Pending), At: at}}, b.Runs...)
+}
+
+// fullBytes gives the bits by rank, none left out.
+func fullBytes(b set.Bits) []byte {
+	bits := make([]byte, (b.N()+7)/8)
+	for rank := range b.All() {
+		bits[rank/8] |= 1 << (rank % 8)
+	}
+	return bits
 }
 
 // FirstChunk is the intent that comes with a claim.

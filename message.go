@@ -10,6 +10,7 @@ type ChannelName string
 
 // The channels of this version.
 const (
+	ChannelInbox ChannelName = "inbox"
 	ChannelEmail ChannelName = "email"
 	ChannelNull  ChannelName = "null"
 )
@@ -54,15 +55,20 @@ const (
 	DedupeAddress   Dedupe = "address" // one mail a mailbox; the default for email
 )
 
-// Content is what a message says; every value is a template. See the API: email uses subject, text, html, from, reply_to, headers.
+// Content is what a message says; every value is a template. See the API: email uses subject, text, html, from, reply_to, headers; inbox
+// uses title, body, url, expires_at.
 type Content struct {
-	Subject string             `json:"subject,omitempty"`
-	Text    string             `json:"text,omitempty"`
-	HTML    string             `json:"html,omitempty"`
-	From    string             `json:"from,omitempty"`
-	ReplyTo string             `json:"reply_to,omitempty"`
-	Headers map[string]string  `json:"headers,omitempty"`
-	Locales map[string]Content `json:"locales,omitempty"` // picked by the recipient's locale, then its language, then the plain one
+	Title     string             `json:"title,omitempty"`
+	Body      string             `json:"body,omitempty"`
+	URL       string             `json:"url,omitempty"`
+	ExpiresAt time.Time          `json:"expires_at,omitzero"` // gone from every inbox then; zero: ExpireAfter its start
+	Subject   string             `json:"subject,omitempty"`
+	Text      string             `json:"text,omitempty"`
+	HTML      string             `json:"html,omitempty"`
+	From      string             `json:"from,omitempty"`
+	ReplyTo   string             `json:"reply_to,omitempty"`
+	Headers   map[string]string  `json:"headers,omitempty"`
+	Locales   map[string]Content `json:"locales,omitempty"` // picked by the recipient's locale, then its language, then the plain one
 	// MessageIDDomain stands in every Message-ID, whatever changes after the first start: an item that is sent again carries the same one.
 	// It is settled from what the channel compiled, never told or shown. Empty: the channel takes its own.
 	MessageIDDomain string `json:"message_id_domain,omitempty"`
@@ -126,8 +132,27 @@ type WaitingFor struct {
 	NextTryAt time.Time `json:"next_try_at,omitzero"`
 }
 
-// BatchSize is how many planned recipients of one slot a batch of this message holds at most.
-func (m *Message) BatchSize() int { return 500 }
+// WholeRows is the BatchSize of messages whose batch k is row k of the slot's frozen audience: at most [set.ChunkSize] recipients.
+const WholeRows = 0
+
+// BatchSize is how many planned recipients of one slot a batch of this message holds at most, or WholeRows.
+func (m *Message) BatchSize() int {
+	if m.Channel == ChannelInbox {
+		return WholeRows
+	}
+	return 500
+}
+
+// ExpireAfter is how long a message stays in inboxes that says nothing else.
+const ExpireAfter = 90 * 24 * time.Hour
+
+// ExpiresAt is when an inbox message is gone from every inbox.
+func (m *Message) ExpiresAt() time.Time {
+	if !m.Content.ExpiresAt.IsZero() {
+		return m.Content.ExpiresAt
+	}
+	return m.StartedAt.Add(ExpireAfter)
+}
 
 // Recipient is a person. ExternalID is yours: 1 to 255 bytes of valid UTF-8 without control characters.
 type Recipient struct {

@@ -243,8 +243,8 @@ const (
 
 // Freezer freezes audiences.
 type Freezer interface {
-	// Freeze runs fn in one transaction of the slot and stores what it answers: the parts, the batches of at most size planned members,
-	// and frozen in the latch row. Guarded by not frozen and (preparing, generation): false and no change if the guard refuses.
+	// Freeze runs fn in one transaction of the slot and stores what it answers: the parts, the batches of at most size planned members
+	// (WholeRows: one a stored row of the planned), and frozen in the latch row. Guarded by not frozen and (preparing, generation): false and no change if the guard refuses.
 	Freeze(ctx context.Context, s Slot, m MessageNum, g Generation, size int, fn func(FreezeView) (map[Part]*set.Set, error)) (bool, error)
 	// Spread brings the message's latch row of a slot to phase and generation, made if it is missing. It never goes back: a row with a
 	// higher generation, or the same one and a higher phase, stays. It waits for the writers that hold the latch.
@@ -308,7 +308,7 @@ func (e Entry) Ref() BatchRef {
 type EntryAnswer struct {
 	Answer
 	Row        Batch       // as written (Applied, Halted) or, where it is cheap, as found
-	Exceptions []Exception // of a claim that was applied: all of the batch, Rank and Seq set; of an amendment: those it changed
+	Exceptions []Exception // of a claim that was applied and did not deliver: all of the batch, Rank and Seq set; of an amendment: those it changed
 	Members    []Seq       // of a claim that began its first chunk: all of the batch
 	Err        error       // why it is Failed or Unknown
 }

@@ -216,7 +216,11 @@ func (s *Server) batchOf(ctx context.Context, m *fanfare.Message, slot fanfare.S
 		}
 		return 0, nil
 	}
-	guess := fanfare.BatchNo(int(rank) / m.BatchSize()) //nolint:gosec // fits
+	size := m.BatchSize()
+	if size == fanfare.WholeRows {
+		size = set.ChunkSize
+	}
+	guess := fanfare.BatchNo(int(rank) / size) //nolint:gosec // fits
 	where, err := holds(guess)
 	if err != nil || where == 0 {
 		return guess, err

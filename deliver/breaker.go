@@ -66,11 +66,15 @@ type permits struct {
 	until  Instant // what it has is lost then
 	askAt  Instant // no more are to be had before
 	wanted bool    // somebody waits for one
+	debt   int     // people who were delivered to before there were permits
 }
 
 func (p *permits) set(name string, rate float64) {
 	if p.rate != rate {
 		p.have, p.askAt = 0, 0
+		if rate == 0 {
+			p.debt, p.wanted = 0, false
+		}
 	}
 	p.name, p.rate = name, rate
 }

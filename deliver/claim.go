@@ -104,6 +104,10 @@ func (c *Core) claimed(w *write, a fanfare.EntryAnswer) {
 	case fanfare.Applied:
 		c.ack(cl.delivery)
 		cl.delivery = nil
+		if w.entry.Claim.Deliver != nil {
+			c.delivered(cl, a.Row.N)
+			return
+		}
 		c.hold(cl, w, a)
 	case fanfare.Unknown:
 		c.unknown(w, a.Err)

@@ -188,6 +188,7 @@ func (c *Core) decide() {
 		c.closeIdle(l)
 		if !c.stopping {
 			c.assign(l)
+			c.pay(l)
 			c.receive(l)
 		}
 	}
@@ -347,7 +348,10 @@ func (m *message) sending(g fanfare.Generation) bool {
 // most is how many claims the lane holds at most: twice what its connections have in flight, so that the next are claimed and loaded
 // while these are sent. A claim that takes its batch as one chunk has nothing to load, so it is asked for when a connection is free for it.
 func (l *lane) most() int {
-	if l.whole() {
+	switch {
+	case l.Inline:
+		return inlineClaims
+	case l.whole():
 		return min(mostClaims, l.Provider.Connections)
 	}
 	return min(mostClaims, 2*((l.Provider.Connections*l.Provider.Chunk+batchSize-1)/batchSize)+4)
@@ -422,7 +426,11 @@ func (c *Core) task(l *lane, t pendingTask) {
 		l.unsure = append(l.unsure, t)
 		return
 	}
-	if m.enough(l) {
+	if wait := c.paced(l, m); wait > 0 {
+		c.back(t.delivery, wait)
+		return
+	}
+	if m.enough(l) && !l.Inline {
 		c.back(t.delivery, capWait)
 		return
 	}
@@ -432,7 +440,7 @@ func (c *Core) task(l *lane, t pendingTask) {
 	l.asked++
 	m.claims++
 	c.append(&write{claim: cl, entry: fanfare.Entry{Claim: &fanfare.Claim{BatchRef: task.BatchRef, Generation: task.Generation,
-		Owner: c.Owner, Lease: fanfare.LeaseTime, Policy: m.look.Uncertain, First: c.first(cl)}}})
+		Owner: c.Owner, Lease: fanfare.LeaseTime, Policy: m.look.Uncertain, First: c.first(cl), Deliver: c.inline(cl)}}})
 }
 
 func (c *Core) ack(d fanfare.Delivery) {

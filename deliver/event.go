@@ -101,6 +101,7 @@ type Setting struct {
 	Name     string
 	Provider fanfare.Provider
 	Bare     bool // members go as numbers, without profiles
+	Inline   bool // the claim delivers: there are no connections, and nobody holds a batch
 }
 
 // reach gives what connections of the lane depend on: all but what the core alone goes by.

@@ -97,7 +97,7 @@ func (l *laneShell) per() int {
 
 // setting is the lane as the core sees it.
 func (l *laneShell) setting() Setting {
-	s := Setting{Name: l.Name, Provider: l.Provider, Bare: !l.features.NeedsProfile}
+	s := Setting{Name: l.Name, Provider: l.Provider, Bare: !l.features.NeedsProfile, Inline: l.features.Inline}
 	s.Provider.Connections *= l.per()
 	s.Provider.Chunk /= l.per()
 	return s

@@ -333,6 +333,12 @@ func (c *Core) peeked(e Peeked) {
 // peekedClaim: a claim of ours that is durable all the same is given up at once, since who became uncertain by it is not known here.
 func (c *Core) peekedClaim(w *write, row fanfare.Batch) {
 	cl := w.claim
+	if w.entry.Claim.Deliver != nil && row.State == fanfare.BatchDone { // by this claim or another: exactly once
+		c.ack(cl.delivery)
+		cl.delivery = nil
+		c.delivered(cl, row.N)
+		return
+	}
 	if row.Owner != c.Owner {
 		c.back(cl.delivery, errorWait)
 		c.release(cl)

@@ -52,7 +52,7 @@ func (c *Core) waiting(m *message) (Waiting, bool) {
 		return Waiting{}, false
 	case l.breaker.open:
 		return Waiting{Reason: fanfare.WaitProviderDown, Provider: l.Name, Detail: l.breaker.why, Since: l.breaker.since, Next: l.breaker.at}, true
-	case m.claims > 0 && c.now.Since(m.moved) > rateSilent && (m.permits.wanted || l.permits.wanted):
+	case (m.claims > 0 || m.permits.debt+l.permits.debt > 0) && c.now.Since(m.moved) > rateSilent && (m.permits.wanted || l.permits.wanted):
 		next := min(m.permits.next(), l.permits.next())
 		return Waiting{Reason: fanfare.WaitRate, Provider: l.Name, Since: m.moved, Next: next}, true
 	case m.claims == 0 && m.backoff != Never && m.backoff > c.now:

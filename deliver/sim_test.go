@@ -98,7 +98,7 @@ func TestSim(t *testing.T) {
 func kinds() (often, seldom []string) {
 	often = []string{
 		"421", "actor stalled between two calls", "amendment over", "answer to an actor lost", "batch done", "batch held", "cancelling → cancelled", "cancelling → expired",
-		"busy while its provider moved", "chunk taken whole", "claim", "claim with its first chunk", "claim busy", "claim over", "claim stale", "claims freed", "commit failed", "commit late", "commit lost", "commit slow", "commit twice",
+		"busy while its provider moved", "chunk taken whole", "claim", "claim that delivers", "claim with its first chunk", "claim busy", "claim over", "claim stale", "claims freed", "commit failed", "commit late", "commit lost", "commit slow", "commit twice",
 		"completed → sending", "completed all_sent", "completed with_failures", "completed with_uncertain", "connection lost", "content unread", "control silent", "control tables silent", "crash",
 		"dial failed", "doubted", "draft → cancelled", "draft → preparing", "draft → scheduled", "erasure",
 		"exception failed permanent", "exception failed technical", "exception failed temporary_exhausted", "exception pending temporary", "exception sent ",
@@ -114,6 +114,6 @@ func kinds() (often, seldom []string) {
 		"task acknowledged", "task delayed", "task doubled", "task lost", "task of a claimed batch dropped", "task published", "task returned",
 		"temporary", "uncertain, interrupted", "unknown", "waiting backoff", "waiting journal", "waiting provider_down", "waiting rate", "waiting shard",
 	}
-	seldom = []string{"amendment busy", "amendment stale", "another copy than two asked for", "audience damaged", "sent within 750 ms of a stop", "skipped at the claim", "double task dropped", "doubted twice", "freeze refused", "paused → expired", "preparing → expired", "scheduled → cancelled", "scheduled → expired"}
+	seldom = []string{"amendment busy", "amendment stale", "another copy than two asked for", "audience damaged", "sent within 750 ms of a stop", "skipped at the claim", "skipped by a claim that delivers", "double task dropped", "doubted twice", "freeze refused", "paused → expired", "preparing → expired", "scheduled → cancelled", "scheduled → expired"}
 	return often, seldom
 }

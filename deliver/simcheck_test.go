@@ -286,6 +286,9 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 	if c.Begins(was) {
 		w.judgeFirst(c, is)
 	}
+	if c.Delivers() {
+		w.judgeInline(c, was, is)
+	}
 	switch {
 	case !is.InFlight.Empty() && !c.Begins(was):
 		w.violated("claim", "%v: %v are still in flight", c.BatchRef, ranks(is.InFlight))
@@ -306,7 +309,7 @@ func (w *world) judgeClaim(n *node, c *fanfare.Claim, was, is *fanfare.Batch, an
 		}
 	}
 	w.holders[c.BatchRef] = n
-	if c.Settle {
+	if c.Settle || c.Delivers() {
 		w.holders[c.BatchRef] = nil
 	}
 }
@@ -329,6 +332,51 @@ func (w *world) judgeFirst(c *fanfare.Claim, is *fanfare.Batch) {
 			w.saw("skipped at the claim")
 		}
 	}
+}
+
+// judgeInline: a claim that delivers leaves nobody of its batch, and gives nothing to whoever is out.
+func (w *world) judgeInline(c *fanfare.Claim, was, is *fanfare.Batch) {
+	w.saw("claim that delivers")
+	members, err := w.store.Members(w.ctx, c.Message, c.Slot, is.First, is.N)
+	w.must(err)
+	if is.State != fanfare.BatchDone || is.Owner != (fanfare.Owner{}) {
+		w.violated("inline", "%v is in state %d, held by %v", is.BatchRef, is.State, is.Owner)
+	}
+	m, sent := w.message(c.Message), 0
+	for rank, seq := range members {
+		if !was.Pending.Has(rank) {
+			continue
+		}
+		it := itemOf(c.BatchRef, seq)
+		if w.isOut(c.BatchRef, seq) {
+			w.saw("skipped by a claim that delivers")
+			continue
+		}
+		if w.copies[it]++; w.copies[it] > 1 {
+			w.violated("copies", "%v got %d", it, w.copies[it])
+		}
+		w.known[it] = true
+		w.ledger = append(w.ledger, copyOf{item: it, revision: c.Deliver.Revision, at: w.now})
+		m.begun, m.lane.begun = append(m.begun, w.now), append(m.lane.begun, w.now)
+		sent++
+	}
+	w.heard[c.BatchRef] += sent
+	if is.Sent-was.Sent != sent {
+		w.violated("opt-out", "%v: %d are called sent, of %d who were not out", is.BatchRef, is.Sent-was.Sent, sent)
+	}
+}
+
+// anyOf is one of a batch's members.
+func (w *world) anyOf(r fanfare.BatchRef) (fanfare.Seq, bool) {
+	row := w.row(r)
+	if row.N == 0 {
+		return 0, false
+	}
+	members, err := w.store.Members(w.ctx, r.Message, r.Slot, row.First, row.N)
+	if err != nil || len(members) == 0 { // damaged
+		return 0, false
+	}
+	return members[w.IntN(len(members))], true
 }
 
 // judgeRecord: only the holder writes, what it knows is taken, and nobody who is out is handed on.

@@ -70,7 +70,7 @@ func (w *world) settings() []Setting {
 	lanes := make([]Setting, 0, len(w.lanes))
 	for _, l := range w.lanes {
 		if !l.gone {
-			lanes = append(lanes, Setting{Name: l.Name, Provider: l.Provider, Bare: w.bare})
+			lanes = append(lanes, Setting{Name: l.Name, Provider: l.Provider, Bare: w.bare, Inline: l.inline})
 		}
 	}
 	return lanes
@@ -388,6 +388,11 @@ func (n *node) next() (fanfare.Person, bool) {
 		for _, e := range n.pending[shard] {
 			if r := e.Entry.Record; r != nil && r.Intent != nil {
 				return fanfare.Person{Slot: r.Slot, Seq: r.Intent.Members[0].Seq}, true
+			}
+			if c := e.Entry.Claim; c != nil && c.Deliver != nil {
+				if seq, ok := n.anyOf(c.BatchRef); ok {
+					return fanfare.Person{Slot: c.Slot, Seq: seq}, true
+				}
 			}
 		}
 	}

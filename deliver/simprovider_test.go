@@ -11,12 +11,13 @@ import (
 // provider is a lane's other end. What it accepted is the truth that everything is compared with.
 type provider struct {
 	fanfare.Provider
-	down  time.Duration // it takes no connection and loses those it has, until
-	busy  time.Duration // it says 421, until
-	gone  bool          // not configured for the moment
-	rate  float64       // the highest it had
-	rated bool
-	begun []time.Duration
+	down   time.Duration // it takes no connection and loses those it has, until
+	busy   time.Duration // it says 421, until
+	inline bool          // its claims deliver
+	gone   bool          // not configured for the moment
+	rate   float64       // the highest it had
+	rated  bool
+	begun  []time.Duration
 
 	mostConns, mostChunk int // that it ever had
 }
@@ -29,6 +30,7 @@ func (w *world) newProvider(name string) *provider {
 		p.Rate, p.rated = 1+20*w.Float64(), true
 		p.rate = p.Rate
 	}
+	p.inline = w.flip(0.15)
 	return p
 }
 

@@ -19,7 +19,7 @@ func (v frozenView) Resolve(ids []string) ([]int64, error) { return v.slot.resol
 func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
 	fn func(fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
 ) (bool, error) {
-	if size <= 0 || size > set.MaxBits {
+	if size < 0 || size > set.MaxBits {
 		return false, fmt.Errorf("a batch of %d: %w", size, fanfare.ErrUsage)
 	}
 	sl, err := s.enterSlot(ctx, n)
@@ -41,21 +41,34 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 			w.parts[p] = members.Clone()
 		}
 	}
-	planned := 0
-	if send := w.parts[fanfare.PartSend]; send != nil {
-		planned = send.Len()
-	}
-	for first := 0; first < planned; first += size { // a second freeze, which only a broken rule lets through, plans everybody again
-		count := min(size, planned-first)
+	first := uint32(0)
+	for _, count := range batchSizes(w.parts[fanfare.PartSend], size) { // a second freeze, which only a broken rule lets through, plans everybody again
 		w.batches = append(w.batches, fanfare.Batch{
 			BatchRef: fanfare.BatchRef{Message: m, Slot: n, Batch: fanfare.BatchNo(len(w.batches))}, //nolint:gosec // of 2³² people at most
-			First:    uint32(first),                                                                 //nolint:gosec // as above
-			N:        count, Pending: set.FullBits(count), InFlight: set.NewBits(count), Doubted: set.NewBits(count),
+			First:    first, N: count, Pending: set.FullBits(count), InFlight: set.NewBits(count), Doubted: set.NewBits(count),
 		})
+		first += uint32(count) //nolint:gosec // as above
 	}
 	w.latch.Frozen = true
 	s.wrote(n)
 	return true, nil
+}
+
+// batchSizes cuts the planned into batches of at most size, or into those of each 65,536 numbers.
+func batchSizes(planned *set.Set, size int) (sizes []int) {
+	if planned == nil {
+		return nil
+	}
+	if size == fanfare.WholeRows {
+		for chunk := range planned.Chunks() {
+			sizes = append(sizes, int(chunk.N))
+		}
+		return sizes
+	}
+	for left := planned.Len(); left > 0; left -= size {
+		sizes = append(sizes, min(size, left))
+	}
+	return sizes
 }
 
 // Spread implements fanfare.Freezer.

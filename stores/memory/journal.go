@@ -74,6 +74,9 @@ func (s *Store) claim(c *fanfare.Claim, w *work, b *fanfare.Batch, now time.Time
 	if answer != fanfare.Applied {
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
 	}
+	if c.Delivers() {
+		return s.deliver(c, w, b, next, found, now)
+	}
 	var members []fanfare.Seq
 	begins := c.Begins(b)
 	if begins || len(found) > 0 || len(w.exceptions) > 0 {
@@ -127,6 +130,28 @@ func (w *work) exceptionsOf(members []fanfare.Seq) (found []fanfare.Exception) {
 		}
 	}
 	return found
+}
+
+// deliver carries out a claim that delivers its batch.
+func (s *Store) deliver(c *fanfare.Claim, w *work, b *fanfare.Batch, next fanfare.Batch, found []fanfare.Exception, now time.Time) fanfare.EntryAnswer {
+	if w.damaged[fanfare.PartSend] {
+		return hold(b, damaged(c.Message, c.Slot, fanfare.PartSend))
+	}
+	members := w.members(b.First, b.N)
+	suppressed := s.suppressed(c.Slot, c.Deliver.Suppressions)
+	var skipped []fanfare.Exception
+	for rank, seq := range members {
+		if why, skip := suppressed(seq); skip {
+			skipped = append(skipped, fanfare.Exception{Rank: rank, Seq: seq, Reason: why})
+		}
+	}
+	found = append(found, c.Finish(&next, skipped, now)...)
+	*b = next
+	for _, e := range found {
+		e.Seq, e.At = members[e.Rank], now
+		w.except(e)
+	}
+	return fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
 }
 
 func (s *Store) record(r *fanfare.Record, w *work, b *fanfare.Batch, now time.Time) fanfare.EntryAnswer {

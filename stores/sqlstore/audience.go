@@ -41,30 +41,43 @@ func (s *Store) Members(ctx context.Context, m fanfare.MessageNum, n fanfare.Slo
 
 // members gives the planned of rank first to first+count, as far as there are any.
 func (s *Store) members(c *conn, k audienceKey, first uint32, count int) ([]fanfare.Seq, error) {
-	rows, epoch := s.frozen.rows(k)
-	if rows == nil {
-		if err := c.query(func(r []driver.Value) error {
-			rows = append(rows, audienceRow{chunk: uint16(integer(r[0])), n: uint32(integer(r[1])), first: uint32(integer(r[2]))}) //nolint:gosec // as written
-			return nil
-		}, "audiences.index", int64(k.message), int64(k.slot)); err != nil {
-			return nil, err
-		}
-		s.frozen.putRows(k, rows, epoch)
+	rows, epoch, err := s.frozenRows(c, k)
+	if err != nil {
+		return nil, err
 	}
-	return s.frozenMembers(k, rows, first, count, func(row audienceRow) (members *set.Set, err error) {
-		found, err := c.one(func(r []driver.Value) (err error) {
-			members, err = set.DecodeChunk(chunkOf(r[0], r[1], r[3], r[4]))
-			return err
-		}, "audiences.chunk", int64(k.message), int64(k.slot), int64(row.chunk))
-		if err == nil && !found {
-			err = fanfare.ErrDamaged
-		}
-		if err != nil {
-			return nil, c.damagedRow(rowOfAudience(k, fanfare.PartSend, int64(row.chunk)), err)
-		}
-		s.frozen.putChunk(k, row.chunk, members, epoch)
-		return members, nil
-	})
+	return s.frozenMembers(k, rows, first, count, func(row audienceRow) (*set.Set, error) { return s.loadChunk(c, k, row, epoch) })
+}
+
+// frozenRows tells where the planned of one slot lie.
+func (s *Store) frozenRows(c *conn, k audienceKey) (rows []audienceRow, epoch int64, err error) {
+	rows, epoch = s.frozen.rows(k)
+	if rows != nil {
+		return rows, epoch, nil
+	}
+	if err := c.query(func(r []driver.Value) error {
+		rows = append(rows, audienceRow{chunk: uint16(integer(r[0])), n: uint32(integer(r[1])), first: uint32(integer(r[2]))}) //nolint:gosec // as written
+		return nil
+	}, "audiences.index", int64(k.message), int64(k.slot)); err != nil {
+		return nil, 0, err
+	}
+	s.frozen.putRows(k, rows, epoch)
+	return rows, epoch, nil
+}
+
+// loadChunk reads one row of the planned.
+func (s *Store) loadChunk(c *conn, k audienceKey, row audienceRow, epoch int64) (members *set.Set, err error) {
+	found, err := c.one(func(r []driver.Value) (err error) {
+		members, err = set.DecodeChunk(chunkOf(r[0], r[1], r[3], r[4]))
+		return err
+	}, "audiences.chunk", int64(k.message), int64(k.slot), int64(row.chunk))
+	if err == nil && !found {
+		err = fanfare.ErrDamaged
+	}
+	if err != nil {
+		return nil, c.damagedRow(rowOfAudience(k, fanfare.PartSend, int64(row.chunk)), err)
+	}
+	s.frozen.putChunk(k, row.chunk, members, epoch)
+	return members, nil
 }
 
 // frozenMembers gathers ranks from the cached chunks and, where load gives them, from others; without it and a chunk it gives nil.

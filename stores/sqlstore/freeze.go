@@ -32,7 +32,7 @@ func (v freezeView) Resolve(ids []string) ([]int64, error) { return v.t.resolve(
 func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
 	fn func(fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
 ) (done bool, err error) {
-	if size <= 0 || size > set.MaxBits {
+	if size < 0 || size > set.MaxBits {
 		return false, fmt.Errorf("a batch of %d: %w", size, fanfare.ErrUsage)
 	}
 	if err := s.has(n); err != nil {
@@ -61,6 +61,7 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 
 func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fanfare.Part]*set.Set) error {
 	people, planned := 0, 0
+	var values []driver.Value
 	for _, part := range slices.SortedFunc(maps.Keys(parts), cmp.Compare[fanfare.Part]) {
 		if parts[part] == nil {
 			continue
@@ -70,6 +71,9 @@ func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fa
 			if _, err := t.exec("audiences.insert", int64(m), int64(n), string(part), int64(chunk.Index), chunk.N, int64(first), chunk.CRC, chunk.Members); err != nil {
 				return err
 			}
+			if part == fanfare.PartSend && size == fanfare.WholeRows {
+				values = append(values, int64(m), int64(n), int64(len(values)/5), int64(first), int64(chunk.N))
+			}
 			first += int(chunk.N)
 		}
 		people += first
@@ -77,9 +81,11 @@ func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fa
 			planned = first
 		}
 	}
-	values := make([]driver.Value, 0, 5*(planned/size+1))
-	for first, k := 0, 0; first < planned; first, k = first+size, k+1 {
-		values = append(values, int64(m), int64(n), int64(k), int64(first), int64(min(size, planned-first)))
+	if size > 0 {
+		values = make([]driver.Value, 0, 5*(planned/size+1))
+		for first, k := 0, 0; first < planned; first, k = first+size, k+1 {
+			values = append(values, int64(m), int64(n), int64(k), int64(first), int64(min(size, planned-first)))
+		}
 	}
 	if err := t.execRows("batches.insert", 5, values); err != nil {
 		return err

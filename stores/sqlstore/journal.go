@@ -220,6 +220,9 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 	if answer != fanfare.Applied {
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
 	}
+	if c.Delivers() {
+		return g.deliver(c, b, next, found)
+	}
 	var members []fanfare.Seq
 	begins := c.Begins(b)
 	if begins || b.State != fanfare.BatchNew { // nobody has written an exception of a new one

@@ -320,8 +320,13 @@ func (c *comparison) entry(r *rapid.T) fanfare.Entry {
 		return fanfare.Entry{Amend: c.amend(r, at, g)}
 	}
 	if row.Owner.Node == "" || rapid.IntRange(0, 4).Draw(r, "claims") == 0 {
-		return fanfare.Entry{Claim: &fanfare.Claim{BatchRef: at, Generation: g, Owner: c.owner(r), Lease: fanfare.LeaseTime,
-			Policy: rapid.SampledFrom([]fanfare.Policy{fanfare.PolicyResend, fanfare.PolicyHold}).Draw(r, "policy"), Settle: rapid.IntRange(0, 4).Draw(r, "settles") == 0}}
+		claim := fanfare.Claim{BatchRef: at, Generation: g, Owner: c.owner(r), Lease: fanfare.LeaseTime,
+			Policy: rapid.SampledFrom([]fanfare.Policy{fanfare.PolicyResend, fanfare.PolicyHold}).Draw(r, "policy"), Settle: rapid.IntRange(0, 4).Draw(r, "settles") == 0}
+		if rapid.IntRange(0, 2).Draw(r, "delivers") == 0 {
+			claim.Deliver = &fanfare.Inline{Revision: fanfare.Revision(rapid.IntRange(1, 3).Draw(r, "revision")),
+				Suppressions: fanfare.Suppressions(fanfare.ChannelEmail, "news", rapid.Bool().Draw(r, "essential"))}
+		}
+		return fanfare.Entry{Claim: &claim}
 	}
 	members, err := c.model.Members(c.t.Context(), at.Message, at.Slot, row.First, row.N)
 	if err != nil {

@@ -89,6 +89,7 @@ func Run(t *testing.T, open Open) {
 		{"SlotSets", slotSetScenarios()},
 		{"Freeze", freezeScenarios()},
 		{"Claim", claimScenarios()},
+		{"Inline", inlineScenarios()},
 		{"Record", recordScenarios()},
 		{"Amend", amendScenarios()},
 		{"Hostile", hostileScenarios()},

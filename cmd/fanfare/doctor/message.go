@@ -264,7 +264,7 @@ func (e *exam) structure() {
 		if int(b.First) != next {
 			e.differs(b, "it begins at rank %d, the one before ends at %d", b.First, next)
 		}
-		if b.N < 1 || b.N > e.m.BatchSize() {
+		if want := e.size(next); b.N < 1 || b.N > want || e.m.BatchSize() == fanfare.WholeRows && b.N != want {
 			e.differs(b, "it has %d members", b.N)
 		}
 		next += b.N
@@ -273,6 +273,18 @@ func (e *exam) structure() {
 		e.differs(nil, "its batches have %d members together, %d are planned", next, e.send.Len())
 	}
 	e.r.Planned += next
+}
+
+// size is how many members a batch that begins at a rank may have, or has where batches are whole rows.
+func (e *exam) size(first int) int {
+	if size := e.m.BatchSize(); size != fanfare.WholeRows {
+		return size
+	}
+	seq, there := e.send.Select(first)
+	if !there {
+		return 0
+	}
+	return e.send.LenRange(uint64(seq), (uint64(seq)>>16+1)<<16)
 }
 
 // batch compares one row's counters with its sets and its exception rows.
