@@ -16,7 +16,7 @@
 //   - shard 分片: one database that holds some slots.
 //   - list 名单: a fixed set of recipients; segment 人群: a saved rule that yields one.
 //   - audience 受众: the set of one message, frozen when it starts: the planned, and one part for each reason to skip. See [Part].
-//   - batch 批次: the unit of work: a rank range of at most 500 planned recipients of one slot. See [Batch].
+//   - batch 批次: the unit of work: a rank range of at most 500 planned recipients of one slot (inbox: one stored row of the audience, at most 65,536). See [Batch].
 //   - chunk 小批: what one connection journals as in flight together.
 //   - task 任务: the hint on a queue that a batch is ready. See [Task].
 //   - item 投递项: one message for one recipient. See [Item].
@@ -25,7 +25,7 @@
 //   - uncertain 结果未知: handed to a provider, answer unknown. Never counted as sent or failed.
 //   - doubted 曾存疑: whoever was ever in doubt, also when the resend was answered: the exact list of who may have got two.
 //   - receipt 回执: what is learned later: delivered, bounced, complained, seen, read, clicked, archived.
-//   - channel 渠道: email, null (inbox and webhook later); provider 服务商: one configured account of a channel. See [Channel], [Provider].
+//   - channel 渠道: inbox, email, null (webhook later); provider 服务商: one configured account of a channel. See [Channel], [Provider].
 //   - suppression 免打扰: do-not-send: unsubscribed, bounced, complained, erased. See [Suppression].
 //   - latch 闩: the two small rows of a slot that every writer reads with a share lock and every stopper updates. See [Latch].
 //   - generation 代: a number on a message that rises with each pause, resume and cancel; older tasks are stale. See [Generation].

@@ -76,7 +76,7 @@ type testResult struct {
 type countIn struct {
 	Body struct {
 		Audience  anyJSON `json:"audience"`
-		Channel   *string `json:"channel,omitempty" nullable:"true" enum:"email,null" doc:"null: nobody is skipped."`
+		Channel   *string `json:"channel,omitempty" nullable:"true" enum:"inbox,email,null" doc:"null: nobody is skipped."`
 		Topic     *string `json:"topic,omitempty" nullable:"true" doc:"Default: general."`
 		Essential bool    `json:"essential,omitempty" doc:"As an essential message: also to the unsubscribed."`
 		Dedupe    *string `json:"dedupe,omitempty" nullable:"true" enum:"recipient,address" doc:"As of a message. Default: the channel's, address for email."`
@@ -386,6 +386,9 @@ func (s *Server) testMessage(ctx context.Context, c *call, in *testIn) (*reply[t
 		r := as
 		r.Email = address
 		to = append(to, r)
+	}
+	if channel, there := s.Channel(m.Channel); there && channel.Features().Inline {
+		return nil, conflict("no_test", "Nothing of channel %s is sent anywhere: preview it for a recipient instead, or send it to a list of testers.", m.Channel)
 	}
 	m.Test = m.Test || c.key.Test
 	if err := s.ready(ctx, &m); err != nil {

@@ -22,7 +22,7 @@ import (
 // MessageFields are what a message may be told, beside its channel and its audience. A field that is null or left out has its default.
 type MessageFields struct {
 	Name       string     `json:"name,omitempty" maxLength:"200" doc:"For people."`
-	Content    content    `json:"content,omitzero" doc:"email: subject, text, html, from, reply_to, headers; values are templates. locales: {\"zh-CN\": {…}}."`
+	Content    content    `json:"content,omitzero" doc:"inbox: title, body, url, expires_at (default: 90 days after the start); email: subject, text, html, from, reply_to, headers; values are templates. locales: {\"zh-CN\": {…}}."`
 	Provider   *string    `json:"provider,omitempty" nullable:"true" doc:"Needed where the channel has several and none is the default."`
 	Topic      *string    `json:"topic,omitempty" nullable:"true" maxLength:"100" doc:"Whoever unsubscribes does so for the channel and this topic. Default: general."`
 	Essential  bool       `json:"essential,omitempty" doc:"Also to the unsubscribed (scope messages:essential)."`
@@ -40,14 +40,14 @@ type MessageFields struct {
 }
 
 type newMessage struct {
-	Channel  string  `json:"channel" enum:"email,null"`
+	Channel  string  `json:"channel" enum:"inbox,email,null"`
 	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, {\"attribute\": NAME, \"eq\": VALUE}, {\"segment\": NAME}, and any, every, not of them."`
 	MessageFields
 	Start bool `json:"start,omitempty" doc:"Start it at once."`
 }
 
 type changedMessage struct {
-	Channel  string  `json:"channel,omitempty" enum:"email,null"`
+	Channel  string  `json:"channel,omitempty" enum:"inbox,email,null"`
 	Audience anyJSON `json:"audience,omitempty"`
 	MessageFields
 }
@@ -184,6 +184,9 @@ func (s *Server) check(ctx context.Context, c *call, f *newMessage, m *fanfare.M
 	}
 	if !m.NotAfter.IsZero() && (m.NotAfter.Before(now) || !m.SendAt.IsZero() && !m.NotAfter.After(m.SendAt)) {
 		add("#/not_after", "past", "nothing could be sent any more; choose a time that lies ahead of the start")
+	}
+	if e := m.Content.ExpiresAt; !e.IsZero() && (e.Before(now) || !m.SendAt.IsZero() && !e.After(m.SendAt)) {
+		add("#/content/expires_at", "past", "nobody would find it in the inbox any more; choose a time that lies ahead of the start")
 	}
 	more, err := s.checkAudience(ctx, m)
 	if err != nil {

@@ -46,6 +46,10 @@ type messageView struct {
 
 // content is a fanfare.Content as requests and answers have it.
 type content struct {
+	Title   string             `json:"title,omitempty"`
+	Body    string             `json:"body,omitempty"`
+	URL     string             `json:"url,omitempty"`
+	Expires *time.Time         `json:"expires_at,omitempty" nullable:"true"`
 	Subject string             `json:"subject,omitempty"`
 	Text    string             `json:"text,omitempty"`
 	HTML    string             `json:"html,omitempty"`
@@ -56,7 +60,7 @@ type content struct {
 }
 
 func viewContent(c fanfare.Content) content {
-	v := content{Subject: c.Subject, Text: c.Text, HTML: c.HTML, From: c.From, ReplyTo: c.ReplyTo, Headers: c.Headers}
+	v := content{Title: c.Title, Body: c.Body, URL: c.URL, Expires: moment(c.ExpiresAt), Subject: c.Subject, Text: c.Text, HTML: c.HTML, From: c.From, ReplyTo: c.ReplyTo, Headers: c.Headers}
 	if c.Locales != nil {
 		v.Locales = make(map[string]content, len(c.Locales))
 		for name, in := range c.Locales {
@@ -67,7 +71,7 @@ func viewContent(c fanfare.Content) content {
 }
 
 func (v content) plain() fanfare.Content {
-	c := fanfare.Content{Subject: v.Subject, Text: v.Text, HTML: v.HTML, From: v.From, ReplyTo: v.ReplyTo, Headers: v.Headers}
+	c := fanfare.Content{Title: v.Title, Body: v.Body, URL: v.URL, ExpiresAt: or(v.Expires, time.Time{}).UTC(), Subject: v.Subject, Text: v.Text, HTML: v.HTML, From: v.From, ReplyTo: v.ReplyTo, Headers: v.Headers}
 	if v.Locales != nil {
 		c.Locales = make(map[string]fanfare.Content, len(v.Locales))
 		for name, in := range v.Locales {

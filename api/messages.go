@@ -293,7 +293,8 @@ func kept(err error, old *fanfare.Message, changed []string) error {
 		return err
 	}
 	details := slices.DeleteFunc(slices.Clone(p.Errors), func(d FieldDetail) bool {
-		return d.Code == "past" && !slices.Contains(changed, strings.TrimPrefix(d.Pointer, "#/"))
+		field, _, _ := strings.Cut(strings.TrimPrefix(d.Pointer, "#/"), "/")
+		return d.Code == "past" && !slices.Contains(changed, field)
 	})
 	if len(details) == 0 {
 		return nil

@@ -96,7 +96,7 @@ func (id suppressionID) String() string {
 
 // suppressible lists the channels that people may want nothing from.
 func suppressible() []fanfare.ChannelName {
-	return []fanfare.ChannelName{fanfare.ChannelEmail, "inbox", fanfare.ChannelNull}
+	return []fanfare.ChannelName{fanfare.ChannelEmail, fanfare.ChannelInbox, fanfare.ChannelNull}
 }
 
 func (g ground) view(r fanfare.Recipient) suppressionView {

@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"errors"
 	"maps"
 	"slices"
 )
@@ -109,6 +110,7 @@ type exec struct {
 	room    int // bytes of output left
 	limit   int // of one value on its way through filters
 	begun   bool
+	lenient bool
 }
 
 func (e *exec) step(n int) error {
@@ -141,7 +143,9 @@ func (e *exec) run(nodes []node) error {
 		case nodeLiteral:
 			err = e.literal(n.literal)
 		case nodeOutput:
-			err = e.output(n.out)
+			if err = e.output(n.out); e.lenient && errors.Is(err, ErrMissing) {
+				err = nil
+			}
 		case nodeIf:
 			err = e.branch(n.arms)
 		case nodeFor:

@@ -368,3 +368,19 @@ func TestManyGoroutines(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// TestLenient: what is missing is left out, with the filters that have nothing to work on; nothing else changes.
+func TestLenient(t *testing.T) {
+	tpl, err := Compile("Dear {{ name }}{{ greeting | append: name }}, {{ city | default: 'you' }}{% for x in list %}{{ x }}{{ y }};{% endfor %}", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vars := Map{"name": "", "greeting": "Hi ", "list": []any{"a", "b"}}
+	got, err := tpl.Render([]byte(">"), vars, Limits{Lenient: true})
+	if err != nil || string(got) != ">Dear , youa;b;" {
+		t.Errorf("%q (%v)", got, err)
+	}
+	if _, err := tpl.Render(nil, vars, Limits{}); !errors.Is(err, ErrMissing) {
+		t.Errorf("the next rendering is not lenient: %v", err)
+	}
+}

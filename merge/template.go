@@ -16,6 +16,8 @@ type Options struct {
 type Limits struct {
 	Steps  int // nodes executed, conditions, filters and what they read; 100,000
 	Output int // bytes; 4 MiB
+	// Lenient leaves out a value that is missing, where its item cannot be taken back any more.
+	Lenient bool
 }
 
 const (
@@ -93,7 +95,7 @@ func (t *Template) start(vars Vars, limits Limits) *exec {
 	if e == nil {
 		e = &exec{t: t, locals: make([]local, t.slots)}
 	}
-	e.vars, e.steps, e.room = vars, limits.Steps, limits.Output
+	e.vars, e.steps, e.room, e.lenient = vars, limits.Steps, limits.Output, limits.Lenient
 	if e.steps <= 0 {
 		e.steps = defaultSteps
 	}

@@ -10,27 +10,27 @@ import (
 // The API's shapes, as far as the pages show them.
 
 type message struct {
-	ID          string                   `json:"id"`
-	Name        string                   `json:"name"`
-	Channel     string                   `json:"channel"`
-	Status      fanfare.Status           `json:"status"`
-	Phase       fanfare.Phase            `json:"phase"`
-	PauseReason string                   `json:"pause_reason"`
-	Outcome     string                   `json:"outcome"`
-	Revision    int                      `json:"revision"`
-	Generation  int                      `json:"generation"`
-	Audience    json.RawMessage          `json:"audience"`
-	Topic       *string                  `json:"topic"`
-	Essential   bool                     `json:"essential"`
-	Dedupe      *string                  `json:"dedupe"`
-	Provider    *string                  `json:"provider"`
-	Limit       *float64                 `json:"rate"`
-	Content     struct{ Subject string } `json:"content"`
-	CreatedAt   time.Time                `json:"created_at"`
-	SendAt      *time.Time               `json:"send_at"`
-	StartedAt   *time.Time               `json:"started_at"`
-	FinishedAt  *time.Time               `json:"finished_at"`
-	NotAfter    *time.Time               `json:"not_after"`
+	ID          string                          `json:"id"`
+	Name        string                          `json:"name"`
+	Channel     string                          `json:"channel"`
+	Status      fanfare.Status                  `json:"status"`
+	Phase       fanfare.Phase                   `json:"phase"`
+	PauseReason string                          `json:"pause_reason"`
+	Outcome     string                          `json:"outcome"`
+	Revision    int                             `json:"revision"`
+	Generation  int                             `json:"generation"`
+	Audience    json.RawMessage                 `json:"audience"`
+	Topic       *string                         `json:"topic"`
+	Essential   bool                            `json:"essential"`
+	Dedupe      *string                         `json:"dedupe"`
+	Provider    *string                         `json:"provider"`
+	Limit       *float64                        `json:"rate"`
+	Content     struct{ Subject, Title string } `json:"content"`
+	CreatedAt   time.Time                       `json:"created_at"`
+	SendAt      *time.Time                      `json:"send_at"`
+	StartedAt   *time.Time                      `json:"started_at"`
+	FinishedAt  *time.Time                      `json:"finished_at"`
+	NotAfter    *time.Time                      `json:"not_after"`
 }
 
 // Title is what a person calls the message.

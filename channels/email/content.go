@@ -1,11 +1,9 @@
 package email
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -61,10 +59,10 @@ func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 	}
 	out.domain = b.options.Domain
 	for _, locale := range slices.Sorted(maps.Keys(m.Content.Locales)) {
-		if !isLocale(locale) {
+		if !merge.IsLocale(locale) {
 			return nil, wrong("content.locales."+locale, "this is no locale; write one like zh-CN or de")
 		}
-		if _, ok := out.find(locale); ok {
+		if slices.ContainsFunc(out.locales, func(v *variant) bool { return merge.SameLocale(v.locale, locale) }) {
 			return nil, wrong("content.locales."+locale, "this locale is there in another spelling; remove one")
 		}
 		v, err := b.variant(locale, m.Content.Locales[locale])
@@ -82,34 +80,11 @@ func wrong(field, text string) error {
 
 // decode reads data or metadata. Numbers keep their digits.
 func decode(field string, raw json.RawMessage) (merge.Value, error) {
-	if len(raw) == 0 {
-		return merge.Value{}, nil
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	var v any
-	err := d.Decode(&v)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("there is more behind it")
-		}
-	}
+	v, err := merge.OfJSON(raw)
 	if err != nil {
-		return merge.Value{}, &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: this is no JSON: %w", mailbody.ErrContent, err)}
+		return v, &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: this is no JSON: %w", mailbody.ErrContent, err)}
 	}
-	return merge.Of(v), nil
-}
-
-// isLocale: letters, digits and hyphens or underscores between them, as in zh-CN.
-func isLocale(s string) bool {
-	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '-' || r == '_' }) {
-		for _, r := range part {
-			if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') {
-				return false
-			}
-		}
-	}
-	return s != "" && len(s) <= 64 && strings.Trim(s, "-_") == s
+	return v, nil
 }
 
 // building is one compilation.
@@ -222,48 +197,10 @@ func (c *Content) Domain() string { return c.domain }
 
 // pick finds the variant for a locale: the locale, what is left without its last subtags, the plain one.
 func (c *Content) pick(locale string) *variant {
-	if len(c.locales) == 0 {
-		return c.plain
-	}
-	for locale != "" {
-		if v, ok := c.find(locale); ok {
-			return v
-		}
-		locale = locale[:max(0, strings.LastIndexAny(locale, "-_"))]
+	if i := merge.PickLocale(locale, len(c.locales), func(i int) string { return c.locales[i].locale }); i >= 0 {
+		return c.locales[i]
 	}
 	return c.plain
-}
-
-func (c *Content) find(locale string) (*variant, bool) {
-	for _, v := range c.locales {
-		if sameLocale(v.locale, locale) {
-			return v, true
-		}
-	}
-	return nil, false
-}
-
-// sameLocale: zh-CN, zh_CN and zh-cn are the same.
-func sameLocale(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if fold(a[i]) != fold(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func fold(c byte) byte {
-	switch {
-	case c == '_':
-		return '-'
-	case c >= 'A' && c <= 'Z':
-		return c + 'a' - 'A'
-	}
-	return c
 }
 
 // Required lists, sorted, the variables without which no item can be made, whatever the recipient's locale.

@@ -26,15 +26,18 @@ import (
 
 // sendCommand creates and starts a message.
 type sendCommand struct {
-	address
+	Server   string  `help:"The server's address." default:"http://127.0.0.1:8080" env:"FANFARE_URL"`
+	Key      string  `help:"An API key; without it the admin key of the data folder is used." env:"FANFARE_KEY"`
 	Folder   string  `name:"data-folder" help:"The server's data folder, for its admin.key." default:"fanfare-data" env:"FANFARE_DATA" type:"path"`
-	Channel  string  `required:"" enum:"email,null" help:"email or null."`
+	Channel  string  `required:"" enum:"inbox,email,null" help:"inbox, email or null."`
 	List     string  `help:"Send to this list." xor:"to" required:""`
 	Audience string  `help:"Send to this audience (JSON), for example '{\"every\":[{\"list\":\"vip\"},{\"not\":{\"list\":\"staff\"}}]}'." xor:"to" required:""`
 	Name     string  `help:"A name for people."`
 	Subject  string  `help:"The subject; merge tags as in the bodies."`
+	Title    string  `help:"The title of an inbox message; merge tags as in the bodies."`
 	Body     string  `help:"File with the plain text ('-' reads standard input)."`
 	HTML     string  `name:"html" help:"File with the HTML."`
+	Link     string  `name:"url" help:"Where an inbox message leads." env:"FANFARE_MESSAGE_URL"`
 	Rate     float64 `help:"At most so many a second."`
 	Provider string  `help:"The provider, if the channel has several."`
 	Content  string  `name:"data" help:"JSON object for {{ data.… }}." env:"FANFARE_MESSAGE_DATA"`
@@ -51,6 +54,7 @@ func (*sendCommand) Help() string {
 
   fanfare send --channel email --list customers --subject "News" --html news.html --wait
   fanfare send --channel email --list customers --subject "News" --body news.txt --dry-run
+  fanfare send --channel inbox --list customers --title "Hello {{ first_name | default: 'you' }}" --body news.txt --url https://example.com/news --yes
   fanfare send --channel null --list everyone --rate 500 --yes`
 }
 
@@ -63,7 +67,7 @@ type count struct {
 
 // Run sends.
 func (s *sendCommand) Run(ctx context.Context, io streams) error {
-	c, err := client.New(s.URL, s.Key, s.Folder)
+	c, err := client.New(s.Server, s.Key, s.Folder)
 	if err != nil {
 		return err
 	}
@@ -173,7 +177,7 @@ func (s *sendCommand) agreed(n count, io streams) (expect *int, err error) {
 func (s *sendCommand) draft(in io.Reader) (map[string]any, error) {
 	d := map[string]any{"name": s.Name, "channel": s.Channel}
 	if s.Name == "" {
-		d["name"] = strings.TrimSpace(s.Subject)
+		d["name"] = strings.TrimSpace(s.Subject + s.Title)
 	}
 	if s.List != "" {
 		d["audience"] = map[string]string{"list": s.List}
@@ -183,10 +187,22 @@ func (s *sendCommand) draft(in io.Reader) (map[string]any, error) {
 		d["audience"] = json.RawMessage(s.Audience)
 	}
 	content := map[string]string{}
-	if s.Subject != "" {
-		content["subject"] = s.Subject
+	inbox := s.Channel == string(fanfare.ChannelInbox)
+	body := "text"
+	switch {
+	case inbox && s.Subject+s.HTML != "":
+		return nil, fmt.Errorf("%w: an inbox message has --title, --body and --url; leave --subject and --html out", fanfare.ErrUsage)
+	case !inbox && s.Title+s.Link != "":
+		return nil, fmt.Errorf("%w: --title and --url belong to inbox messages; the server's address is told by --server or FANFARE_URL", fanfare.ErrUsage)
+	case inbox:
+		body = "body"
 	}
-	for name, file := range map[string]string{"text": s.Body, "html": s.HTML} {
+	for name, value := range map[string]string{"subject": s.Subject, "title": s.Title, "url": s.Link} {
+		if value != "" {
+			content[name] = value
+		}
+	}
+	for name, file := range map[string]string{body: s.Body, "html": s.HTML} {
 		text, err := read(file, in)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", fanfare.ErrUsage, err)

@@ -14,6 +14,7 @@ import (
 	"fanfare"
 	"fanfare/api"
 	"fanfare/channels/email"
+	"fanfare/channels/inbox"
 	"fanfare/channels/null"
 	"fanfare/cmd/fanfare/providers"
 	"fanfare/deliver"
@@ -25,6 +26,7 @@ type catalog struct {
 	ctx  context.Context //nolint:containedctx // of the process: a channel that compiles is given none
 	book *providers.Book
 	log  *slog.Logger
+	box  fanfare.Channel
 	mail fanfare.Channel
 	null fanfare.Channel
 
@@ -33,7 +35,7 @@ type catalog struct {
 }
 
 func newCatalog(ctx context.Context, book *providers.Book, log *slog.Logger) *catalog {
-	c := &catalog{ctx: ctx, book: book, log: log, null: null.New()}
+	c := &catalog{ctx: ctx, book: book, log: log, box: inbox.New(), null: null.New()}
 	c.mail = email.New(email.Config{Provider: c.of})
 	return c
 }
@@ -41,6 +43,8 @@ func newCatalog(ctx context.Context, book *providers.Book, log *slog.Logger) *ca
 // channel gives a channel by its name.
 func (c *catalog) channel(name fanfare.ChannelName) (fanfare.Channel, bool) {
 	switch name {
+	case fanfare.ChannelInbox:
+		return c.box, true
 	case fanfare.ChannelEmail:
 		return c.mail, true
 	case fanfare.ChannelNull:
@@ -102,7 +106,7 @@ func (c *catalog) lane(p fanfare.Provider) (deliver.Lane, bool) {
 	return deliver.Lane{Name: p.Name, Provider: p, Channel: channel}, ok
 }
 
-// lanes lists all there is to send by: the providers, the null channel itself, and the sandbox of test keys for each channel.
+// lanes lists all there is to send by: the providers, the channels that need none, and the sandbox of test keys for each channel.
 func (c *catalog) lanes(ctx context.Context) ([]deliver.Lane, error) {
 	all, err := c.all(ctx)
 	if err != nil {
@@ -111,7 +115,7 @@ func (c *catalog) lanes(ctx context.Context) ([]deliver.Lane, error) {
 	if err != nil && len(all) == 0 {
 		return nil, err
 	}
-	for _, name := range []fanfare.ChannelName{fanfare.ChannelEmail, fanfare.ChannelNull} {
+	for _, name := range []fanfare.ChannelName{fanfare.ChannelInbox, fanfare.ChannelEmail, fanfare.ChannelNull} {
 		all = append(all, fanfare.Provider{Name: api.TestProvider(name), Channel: name, URL: "sandbox:", From: placeholder, Connections: 2})
 	}
 	var lanes []deliver.Lane
@@ -120,9 +124,10 @@ func (c *catalog) lanes(ctx context.Context) ([]deliver.Lane, error) {
 			lanes = append(lanes, l)
 		}
 	}
-	name := string(fanfare.ChannelNull)
-	if !slices.ContainsFunc(lanes, func(l deliver.Lane) bool { return l.Name == name }) {
-		lanes = append(lanes, deliver.Lane{Name: name, Provider: fanfare.Provider{Name: name, Channel: fanfare.ChannelNull}, Channel: c.null})
+	for _, of := range []fanfare.Channel{c.box, c.null} { // they need no provider
+		if name := string(of.Name()); !slices.ContainsFunc(lanes, func(l deliver.Lane) bool { return l.Name == name }) {
+			lanes = append(lanes, deliver.Lane{Name: name, Provider: fanfare.Provider{Name: name, Channel: of.Name()}, Channel: of})
+		}
 	}
 	return lanes, nil
 }

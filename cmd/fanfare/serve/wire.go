@@ -11,6 +11,7 @@ import (
 	"fanfare"
 	"fanfare/api"
 	"fanfare/channels/email"
+	"fanfare/channels/inbox"
 	"fanfare/channels/null"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/cmd/fanfare/home"
@@ -201,10 +202,14 @@ func sandboxed(p fanfare.Provider) bool { return strings.HasPrefix(p.URL, "sandb
 // checkProvider has a provider's channel look at its settings.
 func checkProvider(p fanfare.Provider) error {
 	switch {
+	case p.Name == string(fanfare.ChannelInbox) || p.Name == string(fanfare.ChannelNull) && p.Channel != fanfare.ChannelNull:
+		return fmt.Errorf("provider %s: this is what the channel itself is called; choose another name", p.Name)
 	case p.Channel == fanfare.ChannelNull || p.Channel == fanfare.ChannelEmail && sandboxed(p):
 		return null.New().Check(p)
 	case p.Channel == fanfare.ChannelEmail:
 		return email.New(email.Config{}).Check(p)
+	case p.Channel == fanfare.ChannelInbox:
+		return inbox.New().Check(p)
 	}
 	return fmt.Errorf("provider %s: there is no channel %q; it is email or null", p.Name, p.Channel)
 }
