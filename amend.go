@@ -144,8 +144,9 @@ func (a *Amend) Check() error {
 
 // Settler is what Settle asks of a store.
 type Settler interface {
-	Journal
 	Reports
+	ShardOf(s Slot) int
+	Append(ctx context.Context, shard int, entries []Entry) []EntryAnswer
 }
 
 // Settled says what became of a settlement.

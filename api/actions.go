@@ -22,8 +22,8 @@ type resumeIn struct {
 	MessagePath
 	Body *struct {
 		Scope   string   `json:"scope,omitempty" enum:"remaining,failed,uncertain" default:"remaining"`
-		Reasons []string `json:"reasons,omitempty" doc:"With scope failed: only these reasons."`
-		Again   bool     `json:"again,omitempty" doc:"With scope uncertain: also whoever was in doubt twice."`
+		Reasons []string `json:"reasons,omitempty" nullable:"true" maxItems:"10" doc:"With scope failed: only these reasons (permanent, temporary_exhausted, technical, settled). null: all but whoever was in doubt twice."`
+		Again   bool     `json:"again,omitempty" doc:"With scope uncertain: also whoever was in doubt twice, and may get a third copy."`
 	}
 }
 
@@ -123,7 +123,9 @@ func (s *Server) actionRoutes() {
 		func(ctx context.Context, c *call, in *MessagePath) (*reply[messageView], error) {
 			return s.happen(ctx, c, in.ID, func(*fanfare.Message, time.Time) fanfare.Event { return fanfare.EventCancel }, nil)
 		})
-	route(s, act("resume", "resume-message", "Resume what remains", "The scopes failed and uncertain come with a later version."), s.resumeMessage)
+	route(s, act("resume", "resume-message", "Resume what remains, or send again to the failed or the uncertain",
+		"Scope failed or uncertain, of a message that is paused or completed: whoever it means remains again, with a fresh schedule of retries; whoever was in doubt twice only if asked for by name."), s.resumeMessage)
+	route(s, act("settle", "settle-message", "Say what became of the uncertain", "What is settled as failed has the reason settled, and may be resumed by scope."), s.settleMessage)
 	route(s, operation{method: http.MethodPost, path: at + "rate", id: "rate-message", tag: "messages", scope: scopeMessagesWrite, keyed: true, summary: "Change the rate, also while sending"}, s.rateMessage)
 	route(s, operation{method: http.MethodPost, path: at + "preview", id: "preview-message", tag: "messages", scope: scopeMessagesRead, summary: "Render it for one recipient"}, s.previewMessage)
 	route(s, act("test", "test-message", "Send it to somebody; never counted", "To recipients, or to addresses as a recipient."), s.testMessage)
@@ -179,6 +181,8 @@ func unmoved(err error, m *fanfare.Message, e fanfare.Event) error {
 		hint = "Start it first."
 	case fanfare.PhaseScheduled, fanfare.PhasePreparing, fanfare.PhaseSending:
 		hint = "It can be paused or cancelled."
+	case fanfare.PhaseCompleted:
+		hint = "Resume the failed or the uncertain by scope, or clone it."
 	case fanfare.PhasePausing, fanfare.PhasePaused:
 		hint = "Resume it, or cancel it."
 	case fanfare.PhaseCancelling:
@@ -248,27 +252,6 @@ func (s *Server) expected(ctx context.Context, m *fanfare.Message, want int) err
 	p := conflict("audience_changed", "%d were expected, but %d would be sent to now; nothing was sent. Look at the audience, then start with the new number.", want, n.Planned)
 	p.Planned = &n.Planned
 	return p
-}
-
-func (s *Server) resumeMessage(ctx context.Context, c *call, in *resumeIn) (*reply[messageView], error) {
-	if in.Body != nil {
-		switch {
-		case in.Body.Scope == "failed" || in.Body.Scope == "uncertain":
-			return nil, conflict("not_built", "To send again to the %s comes with a later version; scope remaining resumes what remains.", in.Body.Scope)
-		case len(in.Body.Reasons) > 0:
-			return nil, invalid("#/reasons", "invalid", "belongs to scope failed; leave it out")
-		case in.Body.Again:
-			return nil, invalid("#/again", "invalid", "belongs to scope uncertain; leave it out")
-		}
-	}
-	m, _, err := s.read(ctx, in.ID)
-	if err == nil {
-		err = s.resumable(ctx, c, &m)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s.happen(ctx, c, in.ID, resumed, func(now *fanfare.Message) { now.Provider = m.Provider })
 }
 
 // resumable refuses what this caller may not resume, or what is not ready, and settles the message's provider.

@@ -14,7 +14,7 @@ type Store interface {
 	fanfare.Control
 	fanfare.People
 	fanfare.Freezer
-	fanfare.Reports
+	fanfare.Settler
 }
 
 // Config makes a Server. Nothing of it is called by [New].

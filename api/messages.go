@@ -31,6 +31,14 @@ type messageChangeIn struct {
 	Body    changedMessage
 }
 
+type cloneIn struct {
+	MessagePath
+	Body *struct {
+		Name     *string `json:"name,omitempty" maxLength:"200" doc:"Instead of the name it has."`
+		Audience anyJSON `json:"audience,omitempty" doc:"Instead of the audience it has, for example {\"message\": ID, \"read\": false}."`
+	}
+}
+
 type messagesIn struct {
 	Page
 	Status       string    `query:"status" enum:"0,1,2,3"`
@@ -55,7 +63,7 @@ func (s *Server) messageRoutes() {
 	route(s, operation{method: http.MethodPatch, path: at, id: "change-message", tag: "messages", scope: scopeMessagesWrite, summary: "Change a message",
 		doc: "A merge (RFC 7396); audience is replaced whole. Draft and scheduled: every field; paused: content, rate, priority, provider, not_after, uncertain."}, s.changeMessage)
 	routeNone(s, operation{method: http.MethodDelete, path: at, id: "delete-message", tag: "messages", scope: scopeMessagesWrite, summary: "Delete a draft or a scheduled message"}, s.deleteMessage)
-	route(s, operation{method: http.MethodPost, path: at + "/clone", id: "clone-message", tag: "messages", scope: scopeMessagesWrite, status: http.StatusCreated, keyed: true, summary: "Make a draft of the same content and audience"}, s.cloneMessage)
+	route(s, operation{method: http.MethodPost, path: at + "/clone", id: "clone-message", tag: "messages", scope: scopeMessagesWrite, status: http.StatusCreated, keyed: true, summary: "Make a draft of the same content and audience, or for another audience"}, s.cloneMessage)
 }
 
 // reply gives a message with its ETag.
@@ -341,7 +349,7 @@ func (s *Server) deleteMessage(ctx context.Context, c *call, in *MessagePath) er
 	})
 }
 
-func (s *Server) cloneMessage(ctx context.Context, c *call, in *MessagePath) (*reply[messageView], error) {
+func (s *Server) cloneMessage(ctx context.Context, c *call, in *cloneIn) (*reply[messageView], error) {
 	old, _, err := s.read(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -355,6 +363,12 @@ func (s *Server) cloneMessage(ctx context.Context, c *call, in *MessagePath) (*r
 		return nil, err
 	}
 	f.SendAt, f.NotAfter = nil, nil
+	if in.Body != nil {
+		f.Name = or(in.Body.Name, f.Name)
+		if len(in.Body.Audience) > 0 {
+			f.Audience = in.Body.Audience
+		}
+	}
 	m := fanfare.Message{ID: fanfare.MessageID("msg_" + rand.Text()), Revision: 1, State: fanfare.State{Phase: fanfare.PhaseDraft, Generation: 1}, Test: c.key.Test}
 	f.fill(&m)
 	return s.insert(ctx, c, &f, &m, "")

@@ -448,8 +448,10 @@ func (n *Node) refuse(e Refuse) {
 			return err
 		}
 		moved = true
-		m, _, err = fanfare.TransitionIn(tx, now, fanfare.EventRefused, nil)
-		return err
+		if m, _, err = fanfare.TransitionIn(tx, now, fanfare.EventRefused, nil); err != nil {
+			return err
+		}
+		return tx.AddAudit(fanfare.Audited("node "+n.Owner.Node, now.State, &m, fanfare.EventRefused))
 	})
 	if err == nil && moved {
 		n.Logger.Warn("more than half of 1,000 consecutive answers are permanent refusals: paused", "message", e.ID)
