@@ -249,6 +249,8 @@ type Freezer interface {
 	// Spread brings the message's latch row of a slot to phase and generation, made if it is missing. It never goes back: a row with a
 	// higher generation, or the same one and a higher phase, stays. It waits for the writers that hold the latch.
 	Spread(ctx context.Context, s Slot, m MessageNum, p SlotPhase, g Generation) error
+	// SpreadMany is Spread of several slots, in one transaction of each shard: a slot of one that cannot be reached keeps no other from it.
+	SpreadMany(ctx context.Context, slots []Slot, m MessageNum, p SlotPhase, g Generation) error
 	// Latches reads the message's latch rows, by slot; missing rows are left out.
 	Latches(ctx context.Context, m MessageNum) ([]Latch, error)
 	// Forget removes what the slot keeps of a message that never started.

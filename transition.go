@@ -2,7 +2,6 @@ package fanfare
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -78,14 +77,12 @@ func SpreadAll(ctx context.Context, f Freezer, slots int, m Message) error {
 	if !m.State.Spreads() || m.Phase.Final() && m.StartedAt.IsZero() {
 		return nil
 	}
-	var failed []error
-	for s := range slots {
-		if err := f.Spread(ctx, Slot(s), m.Num, m.State.Slot(), m.Generation); err != nil { //nolint:gosec // slots fit
-			failed = append(failed, fmt.Errorf("slot %d: %w", s, err))
-		}
+	all := make([]Slot, slots)
+	for s := range all {
+		all[s] = Slot(s) //nolint:gosec // slots fit
 	}
-	if len(failed) > 0 {
-		return fmt.Errorf("message %s: tell its slots that it is %s: %w", m.ID, m.Phase, errors.Join(failed...))
+	if err := f.SpreadMany(ctx, all, m.Num, m.State.Slot(), m.Generation); err != nil {
+		return fmt.Errorf("message %s: tell its slots that it is %s: %w", m.ID, m.Phase, err)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // inlineClaims is how many claims of a lane whose claims deliver are asked for at once, so that a commit has something to group.
-const inlineClaims = 64
+const inlineClaims = 512
 
 // inline has the claim deliver its batch, where the lane's claims do.
 func (c *Core) inline(cl *claim) *fanfare.Inline {

@@ -165,6 +165,15 @@ func (a *actor) Spread(ctx context.Context, s fanfare.Slot, m fanfare.MessageNum
 	return a.answered()
 }
 
+// SpreadMany tells slot by slot, and may stop between any two, as with several shards.
+func (a *actor) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
+	var failed []error
+	for _, s := range slots {
+		failed = append(failed, a.Spread(ctx, s, m, p, g))
+	}
+	return errors.Join(failed...)
+}
+
 func (a *actor) Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.Latch, error) {
 	if err := a.slot(); err != nil {
 		return nil, err

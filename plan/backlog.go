@@ -13,7 +13,7 @@ import (
 const (
 	pageSize    = 256                   // rows a reading of the backlog
 	visitEvery  = time.Second           // from the first unfinished batch on: what was given up, retries, lost tasks
-	visitAtTail = 50 * time.Millisecond // the same when all is published and only the end is awaited, ever less often if it does not come
+	visitAtTail = 10 * time.Millisecond // the same when all is published and only the end is awaited, ever less often if it does not come
 )
 
 // slotPlan is what the planner knows of one slot's batches within a generation.

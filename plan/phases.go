@@ -120,17 +120,19 @@ func (p *Planner) spread(ctx context.Context, m *message) error {
 			carries[l.Slot] = true
 		}
 	}
-	var failed []error
+	var left []fanfare.Slot
 	for s, there := range carries {
-		if there {
-			continue
-		}
-		if err := p.Store.Spread(ctx, fanfare.Slot(s), m.Num, phase, generation); err != nil { //nolint:gosec // slots fit
-			failed = append(failed, fmt.Errorf("tell slot %d: %w", s, err))
+		if !there {
+			left = append(left, fanfare.Slot(s)) //nolint:gosec // slots fit
 		}
 	}
-	m.spread = len(failed) == 0
-	return errors.Join(failed...)
+	if len(left) > 0 {
+		if err := p.Store.SpreadMany(ctx, left, m.Num, phase, generation); err != nil {
+			return fmt.Errorf("tell its slots: %w", err)
+		}
+	}
+	m.spread = true
+	return nil
 }
 
 // drain waits for the last claim, after every latch row carries the generation, so that no new one starts. What dead claims left in

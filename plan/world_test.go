@@ -299,6 +299,15 @@ func (f *failing) Freeze(ctx context.Context, s fanfare.Slot, m fanfare.MessageN
 	return call(f, "Freeze", func() (bool, error) { return f.Store.Freeze(ctx, s, m, g, size, fn) })
 }
 
+func (f *failing) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
+	for _, s := range slots {
+		if err := f.Spread(ctx, s, m, p, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *failing) Spread(ctx context.Context, s fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
 	_, err := call(f, "Spread", func() (any, error) { return nil, f.Store.Spread(ctx, s, m, p, g) })
 	return err

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"fanfare"
@@ -89,6 +90,15 @@ func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 		s.wrote(n)
 	}
 	return nil
+}
+
+// SpreadMany implements fanfare.Freezer.
+func (s *Store) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
+	var failed []error
+	for _, n := range slots {
+		failed = append(failed, s.Spread(ctx, n, m, p, g))
+	}
+	return errors.Join(failed...)
 }
 
 // Latches implements fanfare.Freezer.

@@ -96,12 +96,23 @@ func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fa
 
 // Spread implements fanfare.Freezer.
 func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
-	if err := s.has(n); err != nil {
-		return err
+	return s.SpreadMany(ctx, []fanfare.Slot{n}, m, p, g)
+}
+
+// SpreadMany implements fanfare.Freezer.
+func (s *Store) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
+	for _, n := range slots {
+		if err := s.has(n); err != nil {
+			return err
+		}
 	}
 	return s.write(ctx, smallWrite, func(t *tx) error {
-		_, err := t.exec("latch.spread", int64(m), int64(n), int64(p), int64(g))
-		return err
+		for _, n := range slots {
+			if _, err := t.exec("latch.spread", int64(m), int64(n), int64(p), int64(g)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

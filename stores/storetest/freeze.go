@@ -54,12 +54,15 @@ func spread(x *fixture) {
 			x.t.Errorf("step %d: %+v, want phase %d, generation %d", i, l, c.want, c.then)
 		}
 	}
-	x.ok(x.Spread(x.ctx, 3, m, sending, 1))
-	x.ok(x.Spread(x.ctx, 0, m, sending, 1))
+	x.ok(x.SpreadMany(x.ctx, []fanfare.Slot{3, 1, 0}, m, sending, 1)) // slot 1 is further
+	x.ok(x.SpreadMany(x.ctx, nil, m, sending, 9))
 	x.ok(x.Spread(x.ctx, 2, x.message(), sending, 1))
 	var order []fanfare.Slot
 	for _, l := range latches() {
 		order = append(order, l.Slot)
+		if l.Slot != 1 && (l.Phase != sending || l.Generation != 1) || l.Slot == 1 && l.Generation != 6 {
+			x.t.Errorf("after a spread to many: %+v", l)
+		}
 	}
 	x.same(order, []fanfare.Slot{0, 1, 3}, "slots of the latch rows")
 }
