@@ -11,8 +11,9 @@ import (
 )
 
 // BareLoop sends n messages of the same prepared bytes (header and body, dots stuffed, ending in CRLF) over as many connections at
-// once, pipelined as far as SMTP allows: body and last dot with the whole envelope of the next. Each goes to an address of its own,
-// so that the server's work is that of a real message; nothing else is made, checked or kept. Any refusal is an error.
+// once, pipelined as far as SMTP allows: body and last dot with the whole envelope of the next. Each goes to an address of its own and,
+// where the bytes have a Message-ID, under one of its own, other ones in each run, so that the server's work is that of real messages;
+// nothing else is made, checked or kept. Any refusal is an error.
 func BareLoop(ctx context.Context, addr string, connections, n int, prepared []byte) (time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -28,12 +29,13 @@ func BareLoop(ctx context.Context, addr string, connections, n int, prepared []b
 		conns[i] = c
 	}
 	start := time.Now()
+	first := start.UnixMicro() % 1e12 // a mail takes longer than a microsecond, so runs do not overlap
 	var wg sync.WaitGroup
 	for _, c := range conns {
 		wg.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 			defer stop()
-			b := bare{c: c, in: make([]byte, 4096)}
+			b := bare{c: c, in: make([]byte, 4096), first: first}
 			if err := b.run(&left, prepared); err != nil {
 				cancel(fmt.Errorf("bare loop: %w", err))
 			}
@@ -44,8 +46,9 @@ func BareLoop(ctx context.Context, addr string, connections, n int, prepared []b
 }
 
 type bare struct {
-	c  net.Conn
-	in []byte
+	c     net.Conn
+	in    []byte
+	first int64 // number
 }
 
 const bareEnvelope = "MAIL FROM:<bare@example.org>\r\nRCPT TO:<bare-000000000000@example.com>\r\nDATA\r\n"
@@ -63,17 +66,19 @@ func (b *bare) run(left *atomic.Int64, prepared []byte) error {
 	all := append(append(bytes.Clone(prepared), ".\r\n"...), bareEnvelope...)
 	envelope := all[len(all)-len(bareEnvelope):]
 	digits := envelope[bytes.IndexByte(envelope, '-')+1:][:12]
+	id := idDigits(all[:len(prepared)])
 	k := left.Add(-1)
 	if k < 0 {
 		return nil
 	}
-	number(digits, k)
+	number(digits, b.first+k)
 	for out, answers := envelope, 3; ; out, answers = all, 4 {
 		if answers == 4 {
+			number(id, b.first+k)
 			if k = left.Add(-1); k < 0 {
 				out, answers = all[:len(all)-len(bareEnvelope)], 1
 			} else {
-				number(digits, k)
+				number(digits, b.first+k)
 			}
 		}
 		if _, err := b.c.Write(out); err != nil {
@@ -88,6 +93,22 @@ func (b *bare) run(left *atomic.Int64, prepared []byte) error {
 	}
 }
 
+// idDigits are the first characters of the Message-ID; none where there is none that long.
+func idDigits(mail []byte) []byte {
+	const field = "\r\nMessage-ID: <"
+	head, _, _ := bytes.Cut(mail, []byte("\r\n\r\n"))
+	at := bytes.Index(head, []byte(field))
+	if at < 0 {
+		return nil
+	}
+	id := head[at+len(field):]
+	if end := bytes.IndexByte(id, '@'); end < 12 {
+		return nil
+	}
+	return id[:12]
+}
+
+// number writes the last digits of k.
 func number(digits []byte, k int64) {
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i] = byte('0' + k%10)

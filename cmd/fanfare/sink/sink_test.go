@@ -351,8 +351,27 @@ func TestBareLoop(t *testing.T) {
 	if c := s.Counts(); c.Begun != 1000 || c.Accepted != 1000 || c.Recipients != 1000 || c.Duplicates != 0 {
 		t.Errorf("%+v", c)
 	}
-	if got := s.Messages(1)[0].Raw; got != string(mail(500)) {
+	head, tail, _ := strings.Cut(string(mail(500)), "Message-ID: <")
+	got, ok := strings.CutPrefix(s.Messages(1)[0].Raw, head+"Message-ID: <")
+	if !ok || len(got) != len(tail) || got[12:] != tail[12:] {
 		t.Errorf("%q", got)
+	}
+	// Each message has an id of its own, that of its address, also in a second run.
+	s = run(t, sink.Config{})
+	for range 2 {
+		if _, err := sink.BareLoop(t.Context(), s.Addr(), 4, 500, []byte("From: a@x.example\r\nMessage-ID: <abcdefghijklmnopqrstuv@x.example>\r\n\r\nhi\r\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for e := range s.Entries() {
+		number := strings.TrimSuffix(strings.TrimPrefix(e.Address, "bare-"), "@example.com")
+		if n++; len(number) != 12 || e.Copies != 1 || e.MessageIDs[0] != number+"mnopqrstuv@x.example" {
+			t.Fatalf("%+v", e)
+		}
+	}
+	if n != 1000 {
+		t.Errorf("%d addresses", n)
 	}
 	refusing := run(t, sink.Config{Refuse: 1})
 	if _, err := sink.BareLoop(t.Context(), refusing.Addr(), 4, 10, mail(500)); err == nil || !strings.Contains(err.Error(), "refused") {
