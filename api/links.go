@@ -22,8 +22,9 @@ type Links struct {
 
 // keyer makes the signatures of one goroutine at a time: a link is made for every mail.
 type keyer struct {
-	sign, tag hash.Hash
-	sum       [sha256.Size]byte
+	sign, tag   hash.Hash
+	sum         [sha256.Size]byte
+	token, link []byte // scratch
 }
 
 func (k *keyer) of(h hash.Hash, b []byte) []byte {
@@ -93,16 +94,16 @@ func (l *Links) link(at string, kind byte, m *fanfare.Message, r *fanfare.Recipi
 	}
 	k, _ := l.keyers.Get().(*keyer)
 	defer l.keyers.Put(k)
-	var room [tokenHead + 256]byte
-	b := append(room[:0], kind)
+	k.token = append(k.token[:0], r.ExternalID...)
+	tag := k.of(k.tag, k.token)
+	b := append(k.token[:0], kind)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.Num)) //nolint:gosec // numbers are positive
 	b = binary.BigEndian.AppendUint16(b, uint16(r.Slot))
 	b = binary.BigEndian.AppendUint32(b, r.Seq)
-	b = append(b, k.of(k.tag, []byte(r.ExternalID))[:8]...)
-	b = append(b, address...)
-	b = append(b, k.of(k.sign, b)[:macSize]...)
-	out := make([]byte, 0, len(l.base)+len(at)+base64.RawURLEncoding.EncodedLen(len(b)))
-	return string(base64.RawURLEncoding.AppendEncode(append(append(out, l.base...), at...), b))
+	b = append(append(b, tag[:8]...), address...)
+	k.token = append(b, k.of(k.sign, b)[:macSize]...)
+	k.link = base64.RawURLEncoding.AppendEncode(append(append(k.link[:0], l.base...), at...), k.token)
+	return string(k.link)
 }
 
 func (l *Links) tagOf(externalID string) uint64 {

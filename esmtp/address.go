@@ -125,11 +125,11 @@ func checkLocal(s string) (beyondASCII bool, why string) {
 
 // atext of RFC 5322, 3.2.3.
 func atext(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
+	const low, high uint64 = 0xa3ffacfa_00000000, 0x7fffffff_c7fffffe // its first and second 64 characters, a bit each
+	if c < 64 {
+		return low>>c&1 != 0
 	}
-	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
+	return c < 128 && high>>(c-64)&1 != 0
 }
 
 func toWire(domain string) (wire, why string) {

@@ -91,3 +91,14 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
+// TestAtext: the bits are those of RFC 5322, 3.2.3.
+func TestAtext(t *testing.T) {
+	for c := range 256 {
+		b := byte(c)
+		letter := 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9'
+		if want := letter || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", b) >= 0; atext(b) != want {
+			t.Errorf("%q: %v", b, !want)
+		}
+	}
+}

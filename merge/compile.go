@@ -18,6 +18,12 @@ func Compile(src string, opts Options) (*Template, error) {
 	if end.name != "" {
 		return nil, c.errorAt(end.pos, "%s has nothing to end or to continue; remove it, or open its block before", end.name)
 	}
+	if opts.Links && (opts.Part == HTML || opts.Part == Text) {
+		nodes, _ = c.linked(markup{}, nodes, 0)
+	}
+	if opts.Part == HTML {
+		c.t.placed(markup{}, nodes)
+	}
 	c.t.nodes = nodes
 	c.t.variables = sortedOnce(c.variables)
 	c.t.required = sortedOnce(c.required)

@@ -14,7 +14,8 @@ type Part uint8
 const (
 	// Text is plain text: nothing is escaped.
 	Text Part = iota
-	// HTML is the content of elements and of quoted attributes: & < > " ' become entities.
+	// HTML is the content of elements and of quoted attributes: & < > " ' become entities. A value that is an address, or begins one, brings no
+	// scheme but http, https, mailto or tel: another one makes it "#".
 	HTML
 	// Header is one line: each run of control characters (CR, LF, NUL and line separators included) becomes one space, bytes that are no UTF-8 U+FFFD.
 	Header

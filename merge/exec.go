@@ -13,6 +13,7 @@ const (
 	nodeOutput
 	nodeIf
 	nodeFor
+	nodeLink
 )
 
 type node struct {
@@ -21,6 +22,7 @@ type node struct {
 	out     *output
 	arms    []arm
 	loop    *loop
+	link    []node
 }
 
 // output is {{ base | filters }}.
@@ -29,6 +31,7 @@ type output struct {
 	filters []filterCall
 	raw     bool // stands by itself, unescaped: {{ x | json }} in JSON
 	free    bool // no path in base: never missing
+	place   place
 }
 
 type filterCall struct {
@@ -104,6 +107,8 @@ type exec struct {
 	sink    Sink
 	dst     []byte
 	scratch []byte
+	linker  Linker // nil: nobody wants links
+	address []byte // of the link under way
 	locals  []local
 	args    [3]Value
 	steps   int
@@ -150,6 +155,8 @@ func (e *exec) run(nodes []node) error {
 			err = e.branch(n.arms)
 		case nodeFor:
 			err = e.loop(n.loop)
+		case nodeLink:
+			err = e.linkTo(n)
 		}
 		if err != nil {
 			return err
@@ -337,6 +344,9 @@ func (e *exec) output(o *output) error {
 	}
 	if v.kind == kindNil || !free && v.IsMissing() {
 		return &MissingError{Path: o.missingPath()}
+	}
+	if o.place != placeText && v.kind != kindInt && v.kind != kindFloat && v.kind != kindBool {
+		v = String(o.place.at(v.text()))
 	}
 	return e.write(v, safe)
 }

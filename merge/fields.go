@@ -33,6 +33,19 @@ type Fields struct {
 	Data            Value  // data
 	UnsubscribeURL  string // unsubscribe_url
 	Now             time.Time
+	OpenURL         string                      // OpenVariable
+	Track           func(address string) string // of links; nil: they stay as they are
+}
+
+// OpenVariable is the name of a picture's address by which an opened mail is noticed. Content does not speak of it.
+const OpenVariable = "__open"
+
+// Link implements Linker.
+func (f *Fields) Link(address string) string {
+	if f.Track == nil {
+		return ""
+	}
+	return f.Track(address)
 }
 
 // Lookup answers as Vars does.
@@ -46,6 +59,8 @@ func (f *Fields) Lookup(path []string) Value {
 		return f.Data.At(path[1:])
 	case "unsubscribe_url":
 		return fieldText(f.UnsubscribeURL, path[1:])
+	case OpenVariable:
+		return fieldText(f.OpenURL, path[1:])
 	case "now":
 		if f.Now.IsZero() {
 			return Value{}

@@ -10,6 +10,8 @@ import (
 type Options struct {
 	Part Part           // how values are escaped
 	Zone *time.Location // of the date filter where it names none; nil: the value's own offset
+	// Links: the variables are asked for another address of each link, see [Linker]. Of HTML and Text.
+	Links bool
 }
 
 // Limits bound one rendering. Zero fields mean the defaults.
@@ -103,12 +105,13 @@ func (t *Template) start(vars Vars, limits Limits) *exec {
 		e.room = defaultOutput
 	}
 	e.limit, e.begun = e.room, false
+	e.linker, _ = vars.(Linker)
 	return e
 }
 
 // stop forgets what belongs to the recipient.
 func (t *Template) stop(e *exec) {
-	e.vars, e.sink, e.dst = nil, nil, nil
+	e.vars, e.sink, e.dst, e.linker = nil, nil, nil, nil
 	clear(e.locals)
 	clear(e.args[:])
 	if cap(e.scratch) > 64<<10 {
