@@ -140,7 +140,7 @@ const (
 	ReasonCancelled          Reason = "cancelled"
 )
 
-// Waiting says why a message that is sending does not move.
+// Waiting says why a message that is sending or scheduled does not move.
 type Waiting string
 
 // The reasons to wait.
@@ -150,4 +150,5 @@ const (
 	WaitShard        Waiting = "shard"
 	WaitJournal      Waiting = "journal"
 	WaitBackoff      Waiting = "backoff"
+	WaitTrigger      Waiting = "trigger" // of one that is scheduled: for an event, or another message
 )

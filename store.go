@@ -49,7 +49,7 @@ type Look struct {
 	SendAt     time.Time
 	NotAfter   time.Time
 	StartGrace time.Duration
-	Waits      bool // for an event or another message
+	Waits      bool // it has a trigger: without SendAt, it waits for an event or another message
 }
 
 // ControlView reads the control tables.

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"fanfare"
 	"fanfare/audience"
 )
@@ -27,7 +25,7 @@ type MessageFields struct {
 	Topic      *string    `json:"topic,omitempty" nullable:"true" maxLength:"100" doc:"Whoever unsubscribes does so for the channel and this topic. Default: general."`
 	Essential  bool       `json:"essential,omitempty" doc:"Also to the unsubscribed (scope messages:essential)."`
 	SendAt     *time.Time `json:"send_at,omitempty" nullable:"true"`
-	Trigger    *trigger   `json:"trigger,omitempty"`
+	Trigger    *Trigger   `json:"trigger,omitempty" doc:"Scheduled until then. Only one of send_at, trigger and start."`
 	Rate       *float64   `json:"rate,omitempty" nullable:"true" exclusiveMinimum:"0" maximum:"10000000" doc:"At most so many a second."`
 	Priority   string     `json:"priority,omitempty" enum:"normal,high,low" default:"normal"`
 	Uncertain  string     `json:"uncertain,omitempty" enum:"resend,hold" default:"resend" doc:"What happens to whoever is in doubt for the first time."`
@@ -52,17 +50,6 @@ type changedMessage struct {
 	MessageFields
 }
 
-// trigger is what a message waits for; later versions know some.
-type trigger struct{ raw anyJSON }
-
-// Schema implements huma.SchemaProvider.
-func (trigger) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "null: this version starts messages by a person or by send_at."}
-}
-
-// UnmarshalJSON keeps it.
-func (t *trigger) UnmarshalJSON(b []byte) error { return t.raw.UnmarshalJSON(b) }
-
 const (
 	generalTopic = "general"
 	defaultGrace = time.Hour
@@ -80,6 +67,9 @@ func document(m *fanfare.Message) ([]byte, error) {
 	}
 	if m.Test {
 		d.Provider = nil
+	}
+	if d.Trigger = viewTrigger(m.Trigger); d.Trigger != nil {
+		d.SendAt = nil // the time that the trigger gave it
 	}
 	return json.Marshal(d)
 }
@@ -119,6 +109,7 @@ func (f *newMessage) fill(m *fanfare.Message) {
 	m.Content.MessageIDDomain = domain
 	m.Provider, m.Topic = or(f.Provider, ""), or(f.Topic, generalTopic)
 	m.SendAt, m.NotAfter = or(f.SendAt, time.Time{}).UTC(), or(f.NotAfter, time.Time{}).UTC()
+	m.Trigger = f.Trigger.plain()
 	m.Rate = or(f.Rate, 0)
 	m.Priority, m.Uncertain = fanfare.PriorityNormal, fanfare.PolicyResend
 	if f.Priority != "" {
@@ -160,12 +151,19 @@ func (s *Server) check(ctx context.Context, c *call, f *newMessage, m *fanfare.M
 	add := func(at, code, detail string) {
 		wrong = append(wrong, FieldDetail{Pointer: at, Code: code, Detail: detail})
 	}
-	if f.Trigger != nil && object(f.Trigger.raw) != nil {
-		add("#/trigger", "not_built", "messages that wait for an event or another message come with a later version; leave it out and use send_at or start")
-	}
-	if f.Start && f.SendAt != nil {
+	switch {
+	case f.Start && f.SendAt != nil:
 		add("#/send_at", "several", "send_at and start are both there; leave one of them out")
+	case f.Trigger != nil && f.SendAt != nil:
+		add("#/send_at", "several", "send_at and trigger are both there; leave one of them out")
+	case f.Trigger != nil && f.Start:
+		add("#/trigger", "several", "trigger and start are both there; leave one of them out")
 	}
+	waits, err := s.checkTrigger(ctx, m)
+	if err != nil {
+		return err
+	}
+	wrong = append(wrong, waits...)
 	if m.Name != "" {
 		wrong = append(wrong, fieldsOf(checkName("#/name", m.Name))...)
 	}
@@ -436,6 +434,7 @@ func changes(a, b *fanfare.Message) []string {
 	diff("topic", a.Topic == b.Topic)
 	diff("essential", a.Essential == b.Essential)
 	diff("send_at", a.SendAt.Equal(b.SendAt))
+	diff("trigger", sameTrigger(a.Trigger, b.Trigger))
 	diff("rate", a.Rate == b.Rate)
 	diff("priority", a.Priority == b.Priority)
 	diff("uncertain", a.Uncertain == b.Uncertain)
@@ -446,6 +445,13 @@ func changes(a, b *fanfare.Message) []string {
 	diff("metadata", sameJSON(a.Metadata, b.Metadata))
 	diff("tags", slices.Equal(a.Tags, b.Tags))
 	return names
+}
+
+func sameTrigger(a, b *fanfare.Trigger) bool {
+	if a == nil || b == nil || a.After == nil || b.After == nil {
+		return (a == nil) == (b == nil) && (a == nil || a.Event == b.Event && (a.After == nil) == (b.After == nil))
+	}
+	return *a.After == *b.After && a.Event == b.Event
 }
 
 func sameJSON(a, b json.RawMessage) bool {

@@ -27,6 +27,7 @@ type messageView struct {
 	Topic       string       `json:"topic"`
 	Essential   bool         `json:"essential"`
 	SendAt      *time.Time   `json:"send_at"`
+	Trigger     *Trigger     `json:"trigger" doc:"Once it has come, send_at is the time that it gave."`
 	Rate        *float64     `json:"rate"`
 	Priority    string       `json:"priority"`
 	Uncertain   string       `json:"uncertain"`
@@ -81,9 +82,9 @@ func (v content) plain() fanfare.Content {
 	return c
 }
 
-// waitingView says why a message that is sending does not move.
+// waitingView says why a message that is sending, or scheduled and without a time, does not move.
 type waitingView struct {
-	Reason    string     `json:"reason" enum:"provider_down,rate,shard,journal,backoff"`
+	Reason    string     `json:"reason" enum:"provider_down,rate,shard,journal,backoff,trigger"`
 	Provider  string     `json:"provider"`
 	Detail    string     `json:"detail"`
 	Since     time.Time  `json:"since"`
@@ -122,7 +123,12 @@ func (s *Server) view(m *fanfare.Message, waiting *fanfare.WaitingFor) messageVi
 	if v.Tags == nil {
 		v.Tags = []string{}
 	}
-	if waiting != nil && m.Phase == fanfare.PhaseSending {
+	v.Trigger = viewTrigger(m.Trigger)
+	during := fanfare.PhaseSending // the reason was read before the move that is answered
+	if waiting != nil && waiting.Reason == fanfare.WaitTrigger {
+		during = fanfare.PhaseScheduled
+	}
+	if waiting != nil && m.Phase == during {
 		v.Waiting = &waitingView{Reason: string(waiting.Reason), Provider: waiting.Provider, Detail: waiting.Detail, Since: waiting.Since, NextTryAt: moment(waiting.NextTryAt)}
 	}
 	return v
@@ -180,7 +186,8 @@ func readIn(v fanfare.ControlView, id string) (fanfare.Message, *fanfare.Waiting
 		return m, nil, missing(err, "message", id)
 	}
 	if m.Phase != fanfare.PhaseSending {
-		return m, nil, nil
+		w, err := waitsFor(v, &m)
+		return m, w, err
 	}
 	all, err := waiting(v)
 	if w, there := all[m.Num]; there {

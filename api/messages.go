@@ -53,7 +53,7 @@ func itoa(i int) string { return strconv.Itoa(i) }
 func (s *Server) messageRoutes() {
 	const at = "/v1/messages/{id}"
 	route(s, operation{method: http.MethodPost, path: "/v1/messages", id: "create-message", tag: "messages", scope: scopeMessagesWrite, status: http.StatusCreated, keyed: true, summary: "Create a message",
-		doc: "Without send_at and start: a draft. send_at alone: scheduled. start: now (scope messages:start for both)."}, s.createMessage)
+		doc: "Without send_at, trigger and start: a draft. send_at or trigger: scheduled. start: now (scope messages:start for all three)."}, s.createMessage)
 	route(s, operation{method: http.MethodGet, path: "/v1/messages", id: "list-messages", tag: "messages", scope: scopeMessagesRead, summary: "List messages, newest first"}, s.listMessages)
 	route(s, operation{method: http.MethodGet, path: at, id: "get-message", tag: "messages", scope: scopeMessagesRead, summary: "Read a message"},
 		func(ctx context.Context, _ *call, in *MessagePath) (*reply[messageView], error) {
@@ -88,7 +88,7 @@ func (s *Server) createMessage(ctx context.Context, c *call, in *messageIn) (*re
 	switch {
 	case in.Body.Start:
 		event = fanfare.EventStart
-	case in.Body.SendAt != nil:
+	case in.Body.SendAt != nil, in.Body.Trigger != nil:
 		event = fanfare.EventSchedule
 	}
 	return s.insert(ctx, c, &in.Body, &m, event)
@@ -113,6 +113,11 @@ func (s *Server) insert(ctx context.Context, c *call, f *newMessage, m *fanfare.
 		if err := fanfare.NoteTopics(tx, now.Topic); err != nil {
 			return nil, err
 		}
+		if event == fanfare.EventSchedule {
+			if err := scheduled(tx, &now); err != nil {
+				return nil, err
+			}
+		}
 		if err := tx.InsertMessage(&now); err != nil {
 			return nil, err
 		}
@@ -129,7 +134,11 @@ func (s *Server) insert(ctx context.Context, c *call, f *newMessage, m *fanfare.
 			}
 		}
 		*m = now
-		made := s.reply(http.StatusCreated, m, nil)
+		waits, err := waitsFor(tx, m)
+		if err != nil {
+			return nil, err
+		}
+		made := s.reply(http.StatusCreated, m, waits)
 		made.Location = "/v1/messages/" + string(m.ID)
 		return made, nil
 	})
@@ -178,11 +187,14 @@ func (s *Server) listMessages(ctx context.Context, _ *call, in *messagesIn) (*re
 		}
 		views, next = make([]messageView, len(rows)), after
 		for i := range rows {
-			if w, there := why[rows[i].Num]; there {
-				views[i] = s.view(&rows[i], &w)
-			} else {
-				views[i] = s.view(&rows[i], nil)
+			w, err := waitsFor(v, &rows[i])
+			if err != nil {
+				return err
 			}
+			if of, there := why[rows[i].Num]; there {
+				w = &of
+			}
+			views[i] = s.view(&rows[i], w)
 		}
 		return nil
 	})
@@ -212,10 +224,10 @@ func (s *Server) changeMessage(ctx context.Context, c *call, in *messageChangeIn
 	if err := allowed(&old, changed); err != nil {
 		return nil, err
 	}
-	if old.Phase == fanfare.PhaseScheduled && next.SendAt.IsZero() {
-		return nil, conflict("state", "A scheduled message needs its send_at; give another time, start it, or cancel it.")
+	if old.Phase == fanfare.PhaseScheduled && next.SendAt.IsZero() && next.Trigger == nil {
+		return nil, conflict("state", "A scheduled message needs its send_at or its trigger; give another time, start it, or cancel it.")
 	}
-	schedule := old.Phase == fanfare.PhaseDraft && !next.SendAt.IsZero()
+	schedule := old.Phase == fanfare.PhaseDraft && (!next.SendAt.IsZero() || next.Trigger != nil)
 	if schedule || old.Phase != fanfare.PhaseDraft && slices.ContainsFunc([]string{"provider", "channel"}, func(f string) bool { return slices.Contains(changed, f) }) {
 		if err := s.ready(ctx, next); err != nil {
 			return nil, err
@@ -236,6 +248,11 @@ func (s *Server) changeMessage(ctx context.Context, c *call, in *messageChangeIn
 		}
 		m := *next
 		m.UpdatedAt = tx.Now()
+		if slices.Contains(changed, "trigger") {
+			if err := scheduled(tx, &m); err != nil {
+				return nil, err
+			}
+		}
 		if err := fanfare.NoteTopics(tx, m.Topic); err != nil {
 			return nil, err
 		}
@@ -252,7 +269,11 @@ func (s *Server) changeMessage(ctx context.Context, c *call, in *messageChangeIn
 				return nil, err
 			}
 		}
-		return s.reply(http.StatusOK, &m, nil), nil
+		waits, err := waitsFor(tx, &m)
+		if err != nil {
+			return nil, err
+		}
+		return s.reply(http.StatusOK, &m, waits), nil
 	})
 	if err == nil {
 		s.Wake()
@@ -277,6 +298,9 @@ func (s *Server) changed(ctx context.Context, c *call, old *fanfare.Message, pat
 	f.fill(&next)
 	if old.Test {
 		next.Provider = old.Provider
+	}
+	if old.Trigger != nil && sameTrigger(old.Trigger, next.Trigger) {
+		next.SendAt = old.SendAt
 	}
 	changed := changes(old, &next)
 	if err := s.check(ctx, c, &f, &next); err != nil {
@@ -362,7 +386,7 @@ func (s *Server) cloneMessage(ctx context.Context, c *call, in *cloneIn) (*reply
 	if err := json.Unmarshal(doc, &f); err != nil {
 		return nil, err
 	}
-	f.SendAt, f.NotAfter = nil, nil
+	f.SendAt, f.NotAfter, f.Trigger = nil, nil, nil
 	if in.Body != nil {
 		f.Name = or(in.Body.Name, f.Name)
 		if len(in.Body.Audience) > 0 {

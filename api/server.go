@@ -71,6 +71,7 @@ func (s *Server) routes() {
 	s.suppressionRoutes()
 	s.messageRoutes()
 	s.actionRoutes()
+	s.eventRoutes()
 	s.reportRoutes()
 	s.providerRoutes()
 	s.adminRoutes()

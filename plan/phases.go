@@ -31,7 +31,7 @@ func (p *Planner) moveOnce(ctx context.Context, now time.Time, m *message) (move
 	}
 	switch phase {
 	case fanfare.PhaseScheduled:
-		if m.Waits || m.SendAt.IsZero() || now.Before(m.SendAt) {
+		if m.SendAt.IsZero() || now.Before(m.SendAt) { // it has none yet if it waits for an event or another message
 			return false, nil
 		}
 		if now.Sub(m.SendAt) > max(m.StartGrace, graceLeast) {
@@ -173,6 +173,7 @@ func (p *Planner) drain(ctx context.Context, m *message) (bool, error) {
 // end makes the last move of a message that was added up. Who is settled by a receipt just then was not counted: it is added up once more.
 func (p *Planner) end(ctx context.Context, m *message, e fanfare.Event, t *fanfare.Tally) (bool, error) {
 	moved, err := p.transition(ctx, m, e, func(row *fanfare.Message) { row.Outcome = t.Outcome() })
+	p.ended = p.ended || moved
 	if err == nil && moved && t.Uncertain > 0 {
 		_, err = fanfare.SumUp(ctx, p.Store, m.ID)
 	}

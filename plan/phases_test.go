@@ -33,7 +33,9 @@ func TestDue(t *testing.T) {
 			w := newWorld(t, 2, 6)
 			p := w.planner("a")
 			id := w.message("m", func(m *fanfare.Message) {
-				m.StartGrace, m.SendAt, m.Trigger = c.grace, w.clock.Now().Add(time.Minute), c.after
+				if m.StartGrace, m.Trigger = c.grace, c.after; c.after == nil {
+					m.SendAt = w.clock.Now().Add(time.Minute)
+				}
 			}, fanfare.EventSchedule)
 			w.clock.advance(c.wait)
 			w.settle(p)

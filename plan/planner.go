@@ -72,6 +72,8 @@ type Planner struct {
 	messages  map[fanfare.MessageNum]*message
 	lanes     map[string]*lane
 	lastLog   time.Time
+	triggered time.Time // when it was last asked who waits for another message
+	ended     bool      // a message was completed since
 }
 
 // message is what the planner remembers of a message; its state is as of the last look or of the planner's own move.
@@ -183,6 +185,7 @@ func (p *Planner) Tick(ctx context.Context) error {
 	}
 	var failed []error
 	all := p.note(looks)
+	failed = append(failed, p.triggers(ctx, now, all)...)
 	for _, m := range all {
 		if err := p.move(ctx, now, m); err != nil {
 			failed = append(failed, fmt.Errorf("message %s while %s: %w", m.ID, m.State.Phase, err))
