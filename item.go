@@ -19,6 +19,7 @@ type Item struct {
 	Revision  Revision
 	SentAt    time.Time // of the last commit of its batch in its revision
 	At        time.Time // of its exception, if it has one
+	Receipts  Receipted // left to who asks for it
 }
 
 // Item gives the item of the member at rank; e is its exception or nil. end is the message's phase: who remained in a cancelled

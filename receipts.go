@@ -236,6 +236,31 @@ type Receipts interface {
 	// Fold carries a part of the log into the sets, at most 1,000 rows of sets in one transaction; the last one of a round moves Folded and
 	// deletes what lies behind. Folding twice, or twice at once, is harmless. ErrDamaged names a row that cannot take its part: its log stays.
 	Fold(ctx context.Context, shard int) (more bool, err error)
+	// Unfolded tells about how many facts the log holds that Fold would carry.
+	Unfolded(ctx context.Context, shard int) (int, error)
+}
+
+// ReceiptReport is a receipt as somebody outside tells it.
+type ReceiptReport struct {
+	Index     int // of the caller's: refusals name it
+	Message   MessageID
+	Recipient string
+	Kind      ReceiptKind // one that is none is refused
+	At        time.Time   // zero: now
+}
+
+// RefusedReceipt says why a report was not taken.
+type RefusedReceipt struct {
+	Index  int    `json:"index"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// Reception says what became of reports: each was accepted, or was known, or was refused.
+type Reception struct {
+	Accepted int
+	Known    int
+	Refused  []RefusedReceipt
 }
 
 // Receipted is what is known of one item.

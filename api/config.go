@@ -15,6 +15,7 @@ type Store interface {
 	fanfare.People
 	fanfare.Freezer
 	fanfare.Settler
+	fanfare.Receipts
 }
 
 // Config makes a Server. Nothing of it is called by [New].
@@ -29,6 +30,8 @@ type Config struct {
 	Count func(context.Context, CountQuery) (Counts, error)
 	// CheckRecipient completes a change; a *FieldError says what cannot be kept.
 	CheckRecipient func(*fanfare.RecipientChange) error
+	// Receive takes reports of what became of items; one that is refused refuses no other.
+	Receive func(context.Context, []fanfare.ReceiptReport) (fanfare.Reception, error)
 	// SendTest sends a message's content outside of any audience; one answer an item.
 	SendTest func(ctx context.Context, m *fanfare.Message, to []fanfare.Recipient) ([]TestResult, error)
 	// Link makes and reads the links in mail; see [NewLinks].

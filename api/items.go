@@ -43,6 +43,12 @@ func viewItem(it *fanfare.Item) itemView {
 		n := int64(it.Revision)
 		v.Revision = &n
 	}
+	at := func(k fanfare.ReceiptKind) *time.Time { return moment(it.Receipts.At(k)) }
+	v.DeliveredAt, v.BouncedAt, v.ComplainedAt = at(fanfare.ReceiptDelivered), at(fanfare.ReceiptBounced), at(fanfare.ReceiptComplained)
+	v.SeenAt, v.ReadAt, v.ClickedAt, v.ArchivedAt = at(fanfare.ReceiptSeen), at(fanfare.ReceiptRead), at(fanfare.ReceiptClicked), at(fanfare.ReceiptArchived)
+	if v.ReadAt != nil {
+		v.ReadSource = text(it.Receipts[fanfare.ReceiptRead].Source.String())
+	}
 	return v
 }
 
@@ -57,6 +63,7 @@ type ItemFilter struct {
 	Result  string `query:"result" enum:"pending,in_flight,sent,failed,skipped,uncertain"`
 	Reason  string `query:"reason"`
 	Doubted string `query:"doubted" enum:"true,false"`
+	Read    string `query:"read" enum:"true,false" doc:"false: sent and not read."`
 }
 
 type exportIn struct {
@@ -73,12 +80,15 @@ type itemPath struct {
 // takes says whether the filter lets an item through.
 func (f *ItemFilter) takes(it *fanfare.Item) bool {
 	return (f.Result == "" || f.Result == string(it.Result)) && (f.Reason == "" || f.Reason == string(it.Reason)) &&
-		(f.Doubted == "" || (f.Doubted == "true") == (it.Doubted > 0))
+		(f.Doubted == "" || (f.Doubted == "true") == (it.Doubted > 0)) && (f.Read != "false" || it.Result == fanfare.ResultSent)
 }
 
 // mayHold says whether a batch can hold an item that the filter lets through, by its counters alone.
 func (f *ItemFilter) mayHold(b *fanfare.Batch, end fanfare.Phase) bool {
 	if f.Doubted == "true" && b.Doubted.Empty() {
+		return false
+	}
+	if f.Read == "false" && b.Sent == 0 {
 		return false
 	}
 	ended := end == fanfare.PhaseCancelled || end == fanfare.PhaseExpired
@@ -165,6 +175,11 @@ func (s *Server) getItem(ctx context.Context, _ *call, in *itemPath) (*reply[ite
 		return nil, problem(http.StatusNotFound, "not_found", "This recipient is not in the message's audience; it is frozen when the message starts.")
 	}
 	it.Recipient = r.ExternalID
+	times, err := s.Store.ReceiptTimes(ctx, m.Num, r.Slot, []fanfare.Seq{r.Seq})
+	if err != nil {
+		return nil, err
+	}
+	it.Receipts = times[0]
 	return ok(viewItem(&it)), nil
 }
 
@@ -193,7 +208,7 @@ func (s *Server) item(ctx context.Context, m *fanfare.Message, r *fanfare.Recipi
 
 func (s *Server) plannedItem(ctx context.Context, m *fanfare.Message, r *fanfare.Recipient, members *set.Set) (it fanfare.Item, err error) {
 	rank := members.Rank(r.Seq)
-	n, err := s.batchOf(ctx, m, r.Slot, uint32(rank)) //nolint:gosec // a rank
+	n, err := fanfare.BatchOfRank(ctx, s.Store, m, r.Slot, uint32(rank)) //nolint:gosec // a rank
 	if err != nil {
 		return it, err
 	}
@@ -259,16 +274,21 @@ func ndjsonItems(w http.ResponseWriter) (write func(itemView) error, flush func(
 func csvItems(w http.ResponseWriter) (write func(itemView) error, flush func() error) {
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	c := csv.NewWriter(w)
-	_ = c.Write([]string{"recipient", "result", "reason", "code", "text", "attempts", "doubted", "revision", "sent_at"}) // kept until the flush
+	_ = c.Write([]string{"recipient", "result", "reason", "code", "text", "attempts", "doubted", "revision", "sent_at",
+		"delivered_at", "bounced_at", "complained_at", "seen_at", "read_at", "read_source", "clicked_at", "archived_at"}) // kept until the flush
 	return func(v itemView) error {
-			revision, at := "", ""
+			revision := ""
 			if v.Revision != nil {
 				revision = strconv.FormatInt(*v.Revision, 10)
 			}
-			if v.SentAt != nil {
-				at = v.SentAt.Format(time.RFC3339)
+			at := func(t *time.Time) string {
+				if t == nil {
+					return ""
+				}
+				return t.Format(time.RFC3339)
 			}
-			return c.Write([]string{cell(or(v.Recipient, "")), v.Result, v.Reason, cell(v.Code), cell(v.Text), strconv.Itoa(v.Attempts), strconv.Itoa(v.Doubted), revision, at})
+			return c.Write([]string{cell(or(v.Recipient, "")), v.Result, v.Reason, cell(v.Code), cell(v.Text), strconv.Itoa(v.Attempts), strconv.Itoa(v.Doubted), revision, at(v.SentAt),
+				at(v.DeliveredAt), at(v.BouncedAt), at(v.ComplainedAt), at(v.SeenAt), at(v.ReadAt), or(v.ReadSource, ""), at(v.ClickedAt), at(v.ArchivedAt)})
 		}, func() error {
 			c.Flush()
 			return c.Error()

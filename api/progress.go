@@ -135,7 +135,7 @@ func (s *Server) follow(ctx context.Context, id string, w *watched) (progressVie
 // countIn counts if what is known is too old. It holds the message's lock: who comes meanwhile gets the same answer.
 func (s *Server) countIn(ctx context.Context, w *watched, m *fanfare.Message, why *fanfare.WaitingFor) error {
 	now := time.Now()
-	done := m.Phase.Final() && w.state == m.State // nothing moves any more
+	done := m.Phase.Final() && w.state == m.State && w.sums.tally.Uncertain == 0 // nothing moves any more; receipts settle the uncertain
 	fresh := w.state == m.State && now.Sub(w.sums.at) < max(progressFresh, 4*w.sums.took)
 	if w.sums.at.IsZero() || !done && !fresh {
 		next, err := s.sum(ctx, m.Num)
@@ -149,7 +149,14 @@ func (s *Server) countIn(ctx context.Context, w *watched, m *fanfare.Message, wh
 		w.sums, w.state = next, m.State
 		w.note()
 	}
+	receipts, err := s.receiptCounts(ctx, m.Num) // however often somebody asks: a mark that was answered is counted in the next answer
+	if err != nil {
+		return err
+	}
 	w.shown, w.shownAt = s.progressOf(m, w, why), now
+	k := &w.shown.Counts
+	k.Delivered, k.Bounced, k.Complained = receipts[fanfare.ReceiptDelivered], receipts[fanfare.ReceiptBounced], receipts[fanfare.ReceiptComplained]
+	k.Seen, k.Read, k.Clicked = receipts[fanfare.ReceiptSeen], receipts[fanfare.ReceiptRead], receipts[fanfare.ReceiptClicked]
 	return nil
 }
 

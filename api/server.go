@@ -77,6 +77,7 @@ func (s *Server) routes() {
 	s.adminRoutes()
 	s.healthRoutes()
 	s.unsubscribeRoutes()
+	s.receiptRoutes()
 }
 
 // Owns says whether a path belongs to the API, so that whoever serves pages beside it leaves it alone.

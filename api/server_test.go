@@ -22,6 +22,7 @@ import (
 	"fanfare/people"
 	"fanfare/plan"
 	queue "fanfare/queues/memory"
+	"fanfare/receipts"
 	"fanfare/stores/memory"
 )
 
@@ -61,6 +62,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 			n, err := planner.Count(ctx, plan.CountQuery{Audience: q.Audience, Channel: q.Channel, Topic: q.Topic, Essential: q.Essential, Dedupe: q.Dedupe})
 			return api.Counts(n), err
 		},
+		Receive: receipts.NewDesk(w.store).Accept,
 		CheckRecipient: func(c *fanfare.RecipientChange) error {
 			err := people.Check(c)
 			if e, ok := err.(*people.FieldError); ok { //nolint:errorlint // as it comes

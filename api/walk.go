@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"time"
 
 	"fanfare"
@@ -24,6 +23,7 @@ type walk struct {
 	began  time.Time
 	limit  time.Duration // after which it ends, with the place in late; 0: never
 	late   *place
+	read   *set.Set // of the slot, for a filter by it
 }
 
 // tired ends a walk that found too little for too long.
@@ -56,7 +56,8 @@ func (w *walk) from(ctx context.Context, at place) error {
 func (w *walk) planned(ctx context.Context, at place) (more bool, err error) {
 	slot := fanfare.Slot(at.Slot) //nolint:gosec // slots fit
 	var members *set.Set
-	from, err := w.s.batchOf(ctx, w.m, slot, at.At)
+	w.read = nil
+	from, err := fanfare.BatchOfRank(ctx, w.s.Store, w.m, slot, at.At)
 	if err != nil {
 		return false, err
 	}
@@ -72,6 +73,11 @@ func (w *walk) planned(ctx context.Context, at place) (more bool, err error) {
 			}
 			if members == nil {
 				if members, err = w.s.Store.PartSet(ctx, w.m.Num, slot, fanfare.PartSend); err != nil {
+					return false, err
+				}
+			}
+			if w.filter.Read != "" && w.read == nil {
+				if w.read, err = w.s.Store.ReceiptSet(ctx, w.m.Num, slot, fanfare.ReceiptRead); err != nil {
 					return false, err
 				}
 			}
@@ -93,6 +99,9 @@ func (w *walk) batch(ctx context.Context, at place, b *fanfare.Batch, members *s
 	if len(seqs) != b.N {
 		return false, fmt.Errorf("%v has %d members, its audience %d: %w", b.BatchRef, b.N, len(seqs), fanfare.ErrDamaged)
 	}
+	if w.filter.Read == "true" && w.read.LenRange(uint64(seqs[0]), uint64(seqs[len(seqs)-1])+1) == 0 {
+		return true, nil
+	}
 	exceptions, err := w.exceptions(ctx, b, seqs)
 	if err != nil {
 		return false, err
@@ -102,11 +111,17 @@ func (w *walk) batch(ctx context.Context, at place, b *fanfare.Batch, members *s
 		if uint32(rank)+b.First < at.At { //nolint:gosec // a rank in a batch
 			continue
 		}
+		if w.filter.Read != "" && w.read.Contains(seqs[rank]) != (w.filter.Read == "true") {
+			continue
+		}
 		it := b.Item(rank, exceptions[seqs[rank]], w.m.Phase)
 		it.Seq = seqs[rank]
 		if w.filter.takes(&it) {
 			items = append(items, it)
 		}
+	}
+	if err := w.receipts(ctx, items); err != nil {
+		return false, err
 	}
 	return w.named(ctx, items, func(i int) place {
 		rank, _ := slices.BinarySearch(seqs, items[i].Seq)
@@ -129,6 +144,25 @@ func (w *walk) exceptions(ctx context.Context, b *fanfare.Batch, seqs []fanfare.
 		found[e.Seq] = &e
 	}
 	return found, nil
+}
+
+// receipts puts what was learned later to items of one slot.
+func (w *walk) receipts(ctx context.Context, items []fanfare.Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	seqs := make([]fanfare.Seq, len(items))
+	for i := range items {
+		seqs[i] = items[i].Seq
+	}
+	times, err := w.s.Store.ReceiptTimes(ctx, w.m.Num, items[0].Slot, seqs)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		items[i].Receipts = times[i]
+	}
+	return nil
 }
 
 // named puts the external ids to items of one slot and yields them.
@@ -156,7 +190,7 @@ func (w *walk) named(ctx context.Context, items []fanfare.Item, behind func(int)
 // skipped walks through who was skipped when the audience was frozen; at.Part counts the reasons from 1, at.At is a seq.
 func (w *walk) skipped(ctx context.Context, at place) (more bool, err error) {
 	slot := fanfare.Slot(at.Slot) //nolint:gosec // slots fit
-	if w.filter.Result != "" && w.filter.Result != string(fanfare.ResultSkipped) || w.filter.Doubted == "true" {
+	if w.filter.Result != "" && w.filter.Result != string(fanfare.ResultSkipped) || w.filter.Doubted == "true" || w.filter.Read != "" {
 		return true, nil
 	}
 	sizes, err := w.s.Store.Parts(ctx, w.m.Num, slot)
@@ -197,41 +231,4 @@ func (w *walk) skipped(ctx context.Context, at place) (more bool, err error) {
 
 func (w *walk) part(ctx context.Context, at place, items []fanfare.Item) (bool, error) {
 	return w.named(ctx, items, func(i int) place { return place{Slot: at.Slot, Part: at.Part, At: items[i].Seq + 1} })
-}
-
-// batchOf finds the batch of a rank among a slot's planned: as a rule where the batches are of even size.
-func (s *Server) batchOf(ctx context.Context, m *fanfare.Message, slot fanfare.Slot, rank uint32) (fanfare.BatchNo, error) {
-	if rank == 0 {
-		return 0, nil
-	}
-	holds := func(n fanfare.BatchNo) (where int, err error) { // < 0: the rank lies before, 0: in it, > 0: behind
-		rows, err := s.Store.Batches(ctx, m.Num, slot, n, 1)
-		switch {
-		case err != nil:
-			return 0, err
-		case len(rows) == 0 || rank < rows[0].First:
-			return -1, nil
-		case rank >= rows[0].First+uint32(rows[0].N): //nolint:gosec // a batch is small
-			return 1, nil
-		}
-		return 0, nil
-	}
-	size := m.BatchSize()
-	if size == fanfare.WholeRows {
-		size = set.ChunkSize
-	}
-	guess := fanfare.BatchNo(int(rank) / size) //nolint:gosec // fits
-	where, err := holds(guess)
-	if err != nil || where == 0 {
-		return guess, err
-	}
-	var failed error
-	n := sort.Search(int(rank)+1, func(i int) bool { // a batch holds somebody: its number is at most the rank
-		where, err := holds(fanfare.BatchNo(i)) //nolint:gosec // fits
-		if err != nil {
-			failed = err
-		}
-		return where <= 0
-	})
-	return fanfare.BatchNo(n), failed //nolint:gosec // fits
 }

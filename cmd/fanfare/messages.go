@@ -505,6 +505,7 @@ type itemsCommand struct {
 	Result  string `enum:",pending,in_flight,sent,failed,skipped,uncertain" default:"" help:"pending, in_flight, sent, failed, skipped or uncertain."`
 	Reason  string `help:"Only this reason, such as permanent, unsubscribed or missing_field."`
 	Doubted bool   `help:"Only whoever was ever in doubt: those who may have got two."`
+	Read    string `enum:",true,false" default:"" help:"true: whoever has read. false: whoever was sent to and has not."`
 	CSV     bool   `name:"csv" help:"As CSV."`
 	JSON    bool   `name:"json" help:"One JSON object a line."`
 }
@@ -513,6 +514,7 @@ type itemsCommand struct {
 func (*itemsCommand) Help() string {
 	return `  fanfare items MESSAGE --result failed --csv > failed.csv
   fanfare items MESSAGE --result skipped --reason unsubscribed
+  fanfare items MESSAGE --read false            who has not read it
   fanfare items MESSAGE --doubted               who may have got two copies: nobody else can`
 }
 
@@ -520,6 +522,7 @@ type item struct {
 	Recipient, Result, Reason, Code, Text string
 	Attempts, Doubted                     int
 	SentAt                                *time.Time `json:"sent_at"`
+	ReadAt                                *time.Time `json:"read_at"`
 }
 
 // Run lists items.
@@ -538,12 +541,15 @@ func (i *itemsCommand) Run(ctx context.Context, io streams) error {
 	if i.Doubted {
 		query.Set("doubted", "true")
 	}
+	if i.Read != "" {
+		query.Set("read", i.Read)
+	}
 	table := csv.NewWriter(io.out)
 	if !i.CSV {
 		table.Comma = '\t'
 	}
 	if !i.JSON {
-		_ = table.Write([]string{"recipient", "result", "reason", "code", "text", "attempts", "doubted", "sent_at"})
+		_ = table.Write([]string{"recipient", "result", "reason", "code", "text", "attempts", "doubted", "sent_at", "read_at"})
 	}
 	err = pages(ctx, c, i.path()+"/items", query, func(raw json.RawMessage) error {
 		if i.JSON {
@@ -554,11 +560,13 @@ func (i *itemsCommand) Run(ctx context.Context, io streams) error {
 		if err := json.Unmarshal(raw, &it); err != nil {
 			return err
 		}
-		at := ""
-		if it.SentAt != nil {
-			at = it.SentAt.Format(time.RFC3339)
+		at := func(t *time.Time) string {
+			if t == nil {
+				return ""
+			}
+			return t.Format(time.RFC3339)
 		}
-		return table.Write([]string{printable(it.Recipient), it.Result, it.Reason, printable(it.Code), printable(it.Text), strconv.Itoa(it.Attempts), strconv.Itoa(it.Doubted), at})
+		return table.Write([]string{printable(it.Recipient), it.Result, it.Reason, printable(it.Code), printable(it.Text), strconv.Itoa(it.Attempts), strconv.Itoa(it.Doubted), at(it.SentAt), at(it.ReadAt)})
 	})
 	table.Flush()
 	if err != nil {

@@ -205,6 +205,21 @@ func (s *Store) Tail(ctx context.Context, shard int, after int64) (fanfare.TailP
 	return p, nil
 }
 
+// Unfolded implements fanfare.Receipts.
+func (s *Store) Unfolded(ctx context.Context, shard int) (n int, err error) {
+	if err := s.hasShard(shard); err != nil {
+		return 0, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	for _, e := range s.receipts[shard].log {
+		n += len(e.Notes)
+	}
+	return n, nil
+}
+
 // Fold implements fanfare.Receipts: the sets are up to date already, only the log is cut.
 func (s *Store) Fold(ctx context.Context, shard int) (more bool, err error) {
 	if err := s.hasShard(shard); err != nil {

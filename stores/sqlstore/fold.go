@@ -58,6 +58,25 @@ func (s *Store) Fold(ctx context.Context, shard int) (more bool, err error) {
 	return more && err == nil, err
 }
 
+// Unfolded implements fanfare.Receipts.
+func (s *Store) Unfolded(ctx context.Context, shard int) (n int, err error) {
+	if err := s.hasShard(shard); err != nil {
+		return 0, err
+	}
+	err = s.read(ctx, func(c *conn) error {
+		if _, err := s.syncReceipts(c); err != nil {
+			return err
+		}
+		s.receipts.mu.Lock()
+		defer s.receipts.mu.Unlock()
+		for _, row := range s.receipts.unfolded() {
+			n += len(s.receipts.items[row.audienceKey].kinds[row.kind].find(row.chunk).over)
+		}
+		return nil
+	})
+	return n, err
+}
+
 // foldRound gives the round that goes on, or a new one; nil if there is nothing to fold.
 func (t *tx) foldRound() (*foldRound, error) {
 	head, err := t.s.syncReceipts(t.conn)

@@ -8,7 +8,7 @@ import (
 )
 
 // run serves until ctx ends, or until a part fails. Then no new request is taken, what is under way ends within its grace and is
-// recorded, the planner gives its lease back; last of all the guard notes the journal's position.
+// recorded, the planner gives its lease back; last of all the log of receipts is folded and the guard notes the journal's position.
 func (n *node) run(ctx context.Context, l net.Listener) error {
 	var admin net.Listener
 	if n.AdminListen != "" {
@@ -36,6 +36,7 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 		})
 	}
 	start(&last, noting, n.guard.Run)
+	start(&last, noting, n.folder.Run)
 	start(&parts, working, n.worker.Run)
 	start(&parts, working, n.planner.Run)
 	start(&parts, working, n.importer.Run)

@@ -20,6 +20,7 @@ import (
 	"fanfare/people"
 	"fanfare/plan"
 	"fanfare/queues/memory"
+	"fanfare/receipts"
 	"fanfare/web"
 )
 
@@ -36,6 +37,7 @@ type node struct {
 	indexer  *plan.Indexer
 	worker   *deliver.Node
 	importer *people.Importer
+	folder   *receipts.Folder
 	api      *api.Server
 	handler  http.Handler
 }
@@ -86,6 +88,7 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 			default:
 			}
 		}})
+	n.folder = &receipts.Folder{Store: n.store, Node: folder.Node, Logger: c.Log}
 	n.indexer = &plan.Indexer{Store: n.store, Node: folder.Node, Logger: c.Log}
 	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: n.worker.Free, Nudge: nudge, Logger: c.Log,
 		NeedsAddress: func(name fanfare.ChannelName) bool {
@@ -98,7 +101,7 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 func (n *node) faces(c Config, book *providers.Book, cat *catalog, links *api.Links) (err error) {
 	n.api, err = api.New(api.Config{
 		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
-		CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links,
+		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links,
 		Wake: func() {
 			n.planner.Wake()
 			n.worker.LookNow()
