@@ -39,7 +39,7 @@ type MessageFields struct {
 
 type newMessage struct {
 	Channel  string  `json:"channel" enum:"inbox,email,null"`
-	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, {\"attribute\": NAME, \"eq\": VALUE}, {\"segment\": NAME}, and any, every, not of them."`
+	Audience anyJSON `json:"audience" doc:"{\"all\": true}, {\"list\": NAME}, {\"recipients\": [ID…]}, {\"attribute\": NAME, \"eq\": VALUE}, {\"segment\": NAME}, {\"message\": ID, \"read\": false}, and any, every, not of them."`
 	MessageFields
 	Start bool `json:"start,omitempty" doc:"Start it at once."`
 }
@@ -275,6 +275,12 @@ func (s *Server) checkLeaves(ctx context.Context, expr audience.Expr) (wrong []F
 				return nil, err
 			}
 			wrong = append(wrong, more...)
+		case audience.Message:
+			if _, _, err := s.read(ctx, leaf.ID); statusOf(err) == http.StatusNotFound {
+				wrong = append(wrong, FieldDetail{Pointer: at, Code: "unknown_message", Detail: "there is no message of this id; GET /v1/messages lists them"})
+			} else if err != nil {
+				return nil, err
+			}
 		case audience.Recipients:
 			if leaf.SkipUnknown {
 				continue
@@ -306,7 +312,7 @@ func parseAudience(doc []byte) (audience.Expr, error) {
 	if err != nil {
 		return nil, asProblem(err)
 	}
-	if problems := audience.Check(expr, audience.KindAll, audience.KindList, audience.KindRecipients, audience.KindAttribute, audience.KindSegment); len(problems) > 0 {
+	if problems := audience.Check(expr, audience.KindAll, audience.KindList, audience.KindRecipients, audience.KindAttribute, audience.KindSegment, audience.KindMessage); len(problems) > 0 {
 		return nil, audienceProblem(problems)
 	}
 	return expr, nil

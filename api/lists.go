@@ -160,16 +160,7 @@ func (s *Server) deleteList(ctx context.Context, c *call, in *ListPath) error {
 		if l, err = tx.List(in.Name); err != nil {
 			return missing(err, "list", in.Name)
 		}
-		err = unfinished(tx, func(m *fanfare.Message) error {
-			if m.Phase == fanfare.PhaseSending || !names(m.Audience, audience.List{Name: in.Name}) {
-				return nil
-			}
-			return conflict("in_use", "Message %s (%s) is for this list and not sent yet; cancel it first.", m.ID, m.Phase)
-		})
-		if err == nil {
-			err = unnamed(tx, audience.List{Name: in.Name})
-		}
-		if err != nil {
+		if err := unnamed(tx, audience.List{Name: in.Name}); err != nil {
 			return err
 		}
 		if err := tx.DeleteList(in.Name); err != nil {
@@ -203,7 +194,7 @@ func unfinished(v fanfare.ControlView, fn func(*fanfare.Message) error) error {
 	}
 }
 
-// names says whether an audience names a list or a segment.
+// names says whether an audience names a list, a segment or a message, whatever it asks about that.
 func names(doc []byte, what audience.Expr) bool {
 	e, err := audience.Parse(doc)
 	if err != nil {
@@ -213,6 +204,10 @@ func names(doc []byte, what audience.Expr) bool {
 		switch leaf := leaf.(type) {
 		case audience.List, audience.Segment:
 			if leaf == what {
+				return true
+			}
+		case audience.Message:
+			if m, ok := what.(audience.Message); ok && m.ID == leaf.ID {
 				return true
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fanfare"
+	"fanfare/audience"
 )
 
 type messageIn struct {
@@ -365,6 +366,9 @@ func (s *Server) deleteMessage(ctx context.Context, c *call, in *MessagePath) er
 		}
 		if m.Phase != fanfare.PhaseDraft && m.Phase != fanfare.PhaseScheduled {
 			return conflict("state", "A message that is %s cannot be deleted; only drafts and scheduled ones can. Cancel it instead.", m.Phase)
+		}
+		if err := unnamed(tx, audience.Message{ID: in.ID}); err != nil {
+			return err
 		}
 		if err := tx.DeleteMessage(m.ID); err != nil {
 			return err

@@ -694,6 +694,22 @@ func TestNoAnswerSpeaksGo(t *testing.T) {
 	}
 }
 
+func TestAudiencesOfThePast(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	play(t, w, []step{
+		{call: "POST /v1/audiences/count", body: `{"audience":{"any":[{"message":"nope","read":false},{"all":true}]}}`, status: 422, has: `"pointer":"#/audience/any/0/message","code":"unknown_message"`},
+		{call: "POST /v1/messages", body: `{"channel":"null","audience":{"all":true}}`, status: 201},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"message":"{m}","result":"pending"}}`, status: 200, has: `"recipients":0`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"not":{"message":"{m}","doubted":true}}}`, status: 200, has: `"recipients":6`},
+		{call: "POST /v1/audiences/count", body: `{"audience":{"message":"{m}"}}`, status: 422, has: `"pointer":"#/audience"`},
+		{call: "PUT /v1/segments/unread", body: `{"audience":{"message":"{m}","read":false}}`, status: 201},
+		{call: "DELETE /v1/messages/{m}", status: 409, has: `"code":"in_use" ~ Segment`},
+		{call: "DELETE /v1/segments/unread", status: 204},
+		{call: "DELETE /v1/messages/{m}", status: 204},
+	})
+}
+
 func TestSegments(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)

@@ -162,10 +162,10 @@ func (s *Server) checkSegment(ctx context.Context, at string, leaf audience.Segm
 	return wrong, err
 }
 
-// unnamed refuses while a segment names a list or a segment.
-func unnamed(v fanfare.ControlView, what audience.Expr) error {
+// unnamed refuses while a segment, or an audience that is still to be frozen, names a list, a segment or a message.
+func unnamed(tx fanfare.ControlView, what audience.Expr) error {
 	for cursor := ""; ; {
-		rows, next, err := v.Segments(cursor, 1000)
+		rows, next, err := tx.Segments(cursor, 1000)
 		if err != nil {
 			return err
 		}
@@ -175,23 +175,20 @@ func unnamed(v fanfare.ControlView, what audience.Expr) error {
 			}
 		}
 		if cursor = next; next == "" {
-			return nil
+			break
 		}
 	}
+	return unfinished(tx, func(m *fanfare.Message) error {
+		if past, ok := what.(audience.Message); m.Phase == fanfare.PhaseSending || ok && past.ID == string(m.ID) || !names(m.Audience, what) {
+			return nil
+		}
+		return conflict("in_use", "Message %s (%s) is for this %s and not sent yet; cancel it first.", m.ID, m.Phase, what.Kind())
+	})
 }
 
 func (s *Server) deleteSegment(ctx context.Context, c *call, in *SegmentPath) error {
 	return s.Store.Update(ctx, func(tx fanfare.ControlTx) error {
-		what := audience.Segment{Name: in.Name}
-		if err := unnamed(tx, what); err != nil {
-			return err
-		}
-		if err := unfinished(tx, func(m *fanfare.Message) error {
-			if m.Phase == fanfare.PhaseSending || !names(m.Audience, what) {
-				return nil
-			}
-			return conflict("in_use", "Message %s (%s) is for this segment and not sent yet; cancel it first.", m.ID, m.Phase)
-		}); err != nil {
+		if err := unnamed(tx, audience.Segment{Name: in.Name}); err != nil {
 			return err
 		}
 		if err := tx.DeleteSegment(in.Name); err != nil {

@@ -433,3 +433,28 @@ func TestSegmentsAreEvaluatedOnce(t *testing.T) {
 		t.Errorf("a circle: %v", err)
 	}
 }
+
+// TestDamagedPast: of a message whose rows cannot be read nobody can say whom a condition means, so it is refused.
+func TestDamagedPast(t *testing.T) {
+	w := newWorld(t, 1, 10)
+	p := w.planner("a")
+	w.who(p, `{"all":true}`)
+	w.who(p, `{"all":true}`)
+	ask := func(doc string) error {
+		_, err := p.Count(w.ctx, plan.CountQuery{Audience: json.RawMessage(doc)})
+		return err
+	}
+	if err := ask(`{"message":"who-0","read":false}`); err != nil {
+		t.Fatal(err)
+	}
+	w.store.DamageBatch(fanfare.BatchRef{Message: w.read("who-0").Num, Batch: 3})
+	w.store.Damage(w.read("who-1").Num, 0, fanfare.PartSend)
+	for _, doc := range []string{`{"message":"who-0","result":"sent"}`, `{"message":"who-0","read":false}`, `{"message":"who-0","doubted":true}`, `{"message":"who-1","read":true}`} {
+		if err := ask(doc); !errors.Is(err, fanfare.ErrDamaged) {
+			t.Errorf("%s: %v", doc, err)
+		}
+	}
+	if err := ask(`{"message":"who-0","read":true}`); err != nil { // the receipts can be read
+		t.Error(err)
+	}
+}

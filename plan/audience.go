@@ -22,6 +22,7 @@ type question struct {
 	segments  map[string]audience.Expr   // that the expression comes to, by name
 	asked     []audience.Attribute       // the conditions on attributes, each once
 	at        map[string]int             // where they are in asked
+	past      map[string]*former         // the messages that it names, by id
 	channel   fanfare.ChannelName        // empty: nothing is skipped
 	topic     string
 	essential bool
@@ -39,7 +40,7 @@ func (p *Planner) ask(ctx context.Context, doc json.RawMessage, q question, dedu
 	q.slots = p.Store.Slots()
 	q.address = q.channel != "" && p.NeedsAddress(q.channel)
 	q.dedupe = q.address && dedupe == fanfare.DedupeAddress
-	q.lists, q.at = make(map[string]fanfare.SetName), make(map[string]int)
+	q.lists, q.at, q.past = make(map[string]fanfare.SetName), make(map[string]int), make(map[string]*former)
 	err = p.Store.View(ctx, func(v fanfare.ControlView) (err error) {
 		if q.segments, err = fanfare.Reach(v, q.expr); err != nil {
 			return err
@@ -64,6 +65,10 @@ func (q *question) find(v fanfare.ControlView, e audience.Expr) error {
 				return fmt.Errorf("list %q: %w", leaf.Name, err)
 			}
 			q.lists[leaf.Name] = fanfare.ListSet(row.ID)
+		case audience.Message:
+			if err := q.findPast(v, leaf); err != nil {
+				return err
+			}
 		case audience.Attribute:
 			key := keyOf(leaf)
 			if _, there := q.at[key]; !there {
@@ -94,24 +99,26 @@ type known struct {
 	attributes []*set.Set // as asked
 	rest       []string   // attributes with more values than have sets
 
+	past     map[string]*set.Set // of conditions on messages
 	segments map[string]*set.Set // once they were asked for
 }
 
-// tell answers the question's conditions in a slot.
-func (q *question) tell(ctx context.Context, view fanfare.SlotView) (k *known, err error) {
-	k = &known{}
-	k.attributes, k.rest, err = readConditions(ctx, view, q.asked)
-	return k, err
-}
-
-// look is tell at a moment of its own.
-func (a *answer) look(ctx context.Context, s fanfare.Slot) (k *known, err error) {
-	if len(a.asked) == 0 {
-		return &known{}, nil
+// look answers the question's conditions in a slot and hands fn, if there is one, the slot as it was when those on attributes were answered.
+func (a *answer) look(ctx context.Context, s fanfare.Slot, fn func(v fanfare.SlotView, k *known) error) (*known, error) {
+	k := &known{past: make(map[string]*set.Set)}
+	for id, f := range a.past {
+		if err := f.answer(ctx, a.store, s, k.past); err != nil {
+			return nil, fmt.Errorf("message %s: %w", id, err)
+		}
 	}
-	err = a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) error {
-		k, err = a.tell(ctx, v)
-		return err
+	if len(a.asked) == 0 && fn == nil {
+		return k, nil
+	}
+	err := a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) (err error) {
+		if k.attributes, k.rest, err = readConditions(ctx, v, a.asked); err != nil || fn == nil {
+			return err
+		}
+		return fn(v, k)
 	})
 	return k, err
 }
@@ -128,10 +135,12 @@ func (s source) Leaf(ctx context.Context, leaf audience.Expr) (*set.Set, error) 
 		return s.recipients(leaf.IDs)
 	case audience.Segment:
 		return s.segment(ctx, leaf.Name)
+	case audience.Message:
+		return s.known.past[keyOf(leaf)], nil
 	case audience.Attribute:
 		return s.known.attributes[s.at[keyOf(leaf)]], nil
 	default:
-		return nil, fmt.Errorf("cannot be evaluated: use all, list, recipients, any, every and not: %w", fanfare.ErrUsage)
+		return nil, fmt.Errorf("cannot be evaluated: %w", fanfare.ErrUsage)
 	}
 }
 
@@ -277,13 +286,11 @@ func (a *answer) read(ctx context.Context, s fanfare.Slot) (err error) {
 		a.then[s][fanfare.PartSend], err = a.store.PartSet(ctx, a.num, s, fanfare.PartSend)
 		return err
 	}
-	return a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) error {
-		k, err := a.tell(ctx, v)
-		if err == nil {
-			a.then[s], err = a.split(ctx, s, v, k)
-		}
+	_, err = a.look(ctx, s, func(v fanfare.SlotView, k *known) (err error) {
+		a.then[s], err = a.split(ctx, s, v, k)
 		return err
 	})
+	return err
 }
 
 func (a *answer) total() (n int) {
@@ -380,18 +387,14 @@ func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
 	for n := range a.slots {
 		s := fanfare.Slot(n) //nolint:gosec // slots fit
 		var made parts
-		err := a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) error {
-			k, err := a.tell(ctx, v)
-			if err != nil {
-				return err
-			}
-			counts.Scanned = append(counts.Scanned, k.rest...)
+		k, err := a.look(ctx, s, func(v fanfare.SlotView, k *known) (err error) {
 			made, err = a.parts(ctx, s, v, k)
 			return err
 		})
 		if err != nil {
 			return counts, fmt.Errorf("slot %d: %w", s, err)
 		}
+		counts.Scanned = append(counts.Scanned, k.rest...)
 		for name, members := range made {
 			n := members.Len()
 			counts.Recipients += n

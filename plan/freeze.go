@@ -68,7 +68,7 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 		return true, m.job.step(ctx)
 	}
 	job, s := m.job, m.job.left[0]
-	k, err := job.look(ctx, s)
+	k, err := job.look(ctx, s, nil)
 	if err != nil {
 		return false, fmt.Errorf("slot %d: %w", s, err)
 	}

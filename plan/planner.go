@@ -31,6 +31,7 @@ type Store interface {
 	fanfare.Journal
 	fanfare.Reports
 	fanfare.SlotSets
+	ReceiptSets
 	Sets
 }
 
