@@ -23,6 +23,16 @@ type writing struct {
 	quoted
 	literals []encoded
 	scratch  []byte
+	second   time.Time // that date is of
+	date     []byte    // as a header has it
+}
+
+// dated appends a date: mostly that of the message before.
+func (w *writing) dated(dst []byte, at time.Time) []byte {
+	if at = at.Truncate(time.Second); at != w.second {
+		w.second, w.date = at, at.AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 -0700")
+	}
+	return append(dst, w.date...)
 }
 
 // Literal splices an encoded literal in.
@@ -120,7 +130,7 @@ func (s *Skeleton) addressing(w *writing, env *Envelope) error {
 	}
 	dst := append(append(w.dst, "To: "...), env.To...)
 	dst = append(dst, "\r\nDate: "...)
-	dst = env.Date.AppendFormat(dst, "Mon, 02 Jan 2006 15:04:05 -0700")
+	dst = w.dated(dst, env.Date)
 	dst = append(append(dst, "\r\nMessage-ID: <"...), env.Key...)
 	dst = append(append(dst, '@'), s.opts.Domain...)
 	dst = append(dst, ">\r\n"...)

@@ -322,3 +322,20 @@ func TestPreviewAndPaths(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestDateOfEach: the text of a date is kept for the next message, and only for one of the same second and zone.
+func TestDateOfEach(t *testing.T) {
+	s, err := Compile(Content{Subject: "s", Text: "t", From: "news@example.com"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 3, 1, 8, 0, 0, 999, time.UTC)
+	for _, date := range []time.Time{at, at, at.Add(time.Second), at, at.In(time.FixedZone("", 3600)), at.In(time.FixedZone("", 7200))} {
+		env := testEnvelope(nil)
+		env.Date = date
+		raw, err := s.Append(nil, env)
+		if want := "\r\nDate: " + date.Format(time.RFC1123Z) + "\r\n"; err != nil || !strings.Contains(string(raw), want) {
+			t.Errorf("%v, no %q in %q", err, want, raw)
+		}
+	}
+}
