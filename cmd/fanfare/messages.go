@@ -19,6 +19,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"fanfare"
 	"fanfare/cmd/fanfare/client"
@@ -46,6 +47,7 @@ type sendCommand struct {
 	DryRun   bool    `help:"Show whom it would go to, and stop."`
 	Yes      bool    `help:"Do not ask."`
 	Expect   *int    `help:"Start only if exactly so many would be sent to."`
+	JSON     bool    `name:"json" help:"Print JSON only: the message; with --dry-run the count, with --wait the last progress."`
 }
 
 // Help teaches by example.
@@ -75,20 +77,25 @@ func (s *sendCommand) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
+	out := io.out
+	if s.JSON { // what is meant for people goes where it is in no program's way
+		io.out = io.err
+	}
+	var raw json.RawMessage
 	var n count
-	if err := c.Do(ctx, http.MethodPost, "/v1/audiences/count", map[string]any{"audience": draft["audience"], "channel": s.Channel}, &n); err != nil {
+	if err := do(ctx, c, "/v1/audiences/count", map[string]any{"audience": draft["audience"], "channel": s.Channel}, &raw, &n); err != nil {
 		return err
 	}
 	fmt.Fprintln(io.out, s.summary(n, s.limit(ctx, c)))
 	if s.DryRun {
-		return nil
+		return s.tell(out, raw)
 	}
 	expect, err := s.agreed(n, io)
 	if err != nil {
 		return err
 	}
 	var m client.Message
-	if err := c.Do(ctx, http.MethodPost, "/v1/messages", draft, &m); err != nil {
+	if err := do(ctx, c, "/v1/messages", draft, &raw, &m); err != nil {
 		return err
 	}
 	if s.At == "" {
@@ -96,16 +103,39 @@ func (s *sendCommand) Run(ctx context.Context, io streams) error {
 		if expect != nil {
 			start["expect_recipients"] = *expect
 		}
-		if err := c.Do(ctx, http.MethodPost, "/v1/messages/"+m.ID+"/start", start, &m); err != nil {
+		if err := do(ctx, c, "/v1/messages/"+m.ID+"/start", start, &raw, &m); err != nil {
 			return fmt.Errorf("message %s stays a draft: %w", m.ID, err)
 		}
 	}
 	fmt.Fprintf(io.out, "message %s: %s\n", m.ID, m.Phase)
 	if s.Wait {
-		return watch(ctx, c, m.ID, io, true)
+		ended := watch(ctx, c, m.ID, io, true)
+		if !s.JSON || ended != nil && !errors.Is(ended, errEnded) {
+			return ended
+		}
+		if err := c.Do(ctx, http.MethodGet, "/v1/messages/"+m.ID+"/progress", nil, &raw); err != nil {
+			return err
+		}
+		return errors.Join(s.tell(out, raw), ended)
 	}
 	fmt.Fprintf(io.out, "follow it with: fanfare status %s --watch\n", m.ID)
-	return nil
+	return s.tell(out, raw)
+}
+
+// tell prints an answer if JSON was asked for.
+func (s *sendCommand) tell(out io.Writer, raw json.RawMessage) error {
+	if !s.JSON {
+		return nil
+	}
+	return indent(out, raw)
+}
+
+// do posts and gives the answer twice, as it came and read.
+func do(ctx context.Context, c *client.Client, path string, body any, raw *json.RawMessage, to any) error {
+	if err := c.Do(ctx, http.MethodPost, path, body, raw); err != nil {
+		return err
+	}
+	return json.Unmarshal(*raw, to)
 }
 
 // limit is the smaller of the message's rate and its provider's, 0 if there is none or it is not told.
@@ -328,22 +358,32 @@ type one struct {
 
 func (o *one) path() string { return "/v1/messages/" + url.PathEscape(o.ID) }
 
+// moved is a message that a command moves.
+type moved struct {
+	one
+	JSON bool `name:"json" help:"Print the message as JSON."`
+}
+
 // act calls a state action and prints where the message stands.
-func (o *one) act(ctx context.Context, io streams, action string, body any) error {
+func (o *moved) act(ctx context.Context, io streams, action string, body any) error {
 	c, err := o.client()
 	if err != nil {
 		return err
 	}
+	var raw json.RawMessage
 	var m client.Message
-	if err := c.Do(ctx, http.MethodPost, o.path()+"/"+action, body, &m); err != nil {
+	if err := do(ctx, c, o.path()+"/"+action, body, &raw, &m); err != nil {
 		return err
+	}
+	if o.JSON {
+		return indent(io.out, raw)
 	}
 	_, err = fmt.Fprintf(io.out, "message %s: %s\n", m.ID, m.Phase)
 	return err
 }
 
 type startCommand struct {
-	one
+	moved
 	Expect *int `help:"Start only if exactly so many would be sent to."`
 }
 
@@ -356,14 +396,14 @@ func (s *startCommand) Run(ctx context.Context, io streams) error {
 	return s.act(ctx, io, "start", body)
 }
 
-type pauseCommand struct{ one }
+type pauseCommand struct{ moved }
 
 // Run pauses.
 func (p *pauseCommand) Run(ctx context.Context, io streams) error {
 	return p.act(ctx, io, "pause", nil)
 }
 
-type cancelCommand struct{ one }
+type cancelCommand struct{ moved }
 
 // Run cancels.
 func (c *cancelCommand) Run(ctx context.Context, io streams) error {
@@ -371,16 +411,17 @@ func (c *cancelCommand) Run(ctx context.Context, io streams) error {
 }
 
 type resumeCommand struct {
-	one
+	moved
 	Scope  string   `enum:"remaining,failed,uncertain" default:"remaining" help:"remaining, failed or uncertain."`
-	Reason []string `help:"With --scope failed: only these reasons."`
+	Reason []string `help:"With --scope failed: only these reasons (permanent, temporary_exhausted, technical, settled)."`
+	Again  bool     `help:"With --scope uncertain: also whoever was in doubt twice, and may get a third copy."`
 }
 
 // Help teaches by example.
 func (*resumeCommand) Help() string {
-	return `  fanfare resume MESSAGE                                       what remains
-
-The scopes failed and uncertain come with a later version; the server says so.`
+	return `  fanfare resume MESSAGE                                                  what remains
+  fanfare resume MESSAGE --scope failed --reason temporary_exhausted      send again to these; also once it is completed
+  fanfare resume MESSAGE --scope uncertain                                whose answer never came, but for those in doubt twice`
 }
 
 // Run resumes.
@@ -389,7 +430,105 @@ func (r *resumeCommand) Run(ctx context.Context, io streams) error {
 	if len(r.Reason) > 0 {
 		body["reasons"] = r.Reason
 	}
+	if r.Again {
+		body["again"] = true
+	}
 	return r.act(ctx, io, "resume", body)
+}
+
+type settleCommand struct {
+	one
+	As        string   `required:"" enum:"sent,failed" help:"sent or failed."`
+	Recipient []string `help:"Only these; without it all whose result is uncertain." sep:"none"`
+	JSON      bool     `name:"json" help:"As JSON."`
+}
+
+// Help teaches by example.
+func (*settleCommand) Help() string {
+	return `  fanfare items MESSAGE --result uncertain
+  fanfare settle MESSAGE --as sent --recipient u1 --recipient u2
+  fanfare settle MESSAGE --as failed                           all the others`
+}
+
+// Run settles.
+func (s *settleCommand) Run(ctx context.Context, io streams) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	body := map[string]any{"as": s.As}
+	if len(s.Recipient) > 0 {
+		body["recipients"] = s.Recipient
+	}
+	var raw json.RawMessage
+	var done struct {
+		Settled, Busy int
+		Left          []string
+	}
+	if err := do(ctx, c, s.path()+"/settle", body, &raw, &done); err != nil {
+		return err
+	}
+	if s.JSON {
+		return indent(io.out, raw)
+	}
+	fmt.Fprintf(io.out, "%s settled as %s\n", number(done.Settled), s.As)
+	for _, who := range done.Left {
+		fmt.Fprintf(io.out, "%s is not uncertain, or is just being sent to\n", printable(who))
+	}
+	if done.Busy > 0 {
+		return fmt.Errorf("%s are in batches that are just being sent; pause the message, or settle again in a moment", number(done.Busy))
+	}
+	return nil
+}
+
+type remindCommand struct {
+	one
+	Name string `help:"The reminder's name."`
+	JSON bool   `name:"json" help:"Print the draft as JSON."`
+}
+
+// Help teaches by example.
+func (*remindCommand) Help() string {
+	return `The draft has the message's content and goes to whoever was sent to and has not read it when it is started.
+
+  fanfare remind MESSAGE
+  fanfare start REMINDER`
+}
+
+// Run makes a draft of the same content to whoever has not read.
+func (r *remindCommand) Run(ctx context.Context, io streams) error {
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	var of, m client.Message
+	if err := c.Do(ctx, http.MethodGet, r.path(), nil, &of); err != nil {
+		return err
+	}
+	if r.Name == "" {
+		if r.Name = "Reminder"; of.Name != "" {
+			r.Name += ": " + of.Name
+		}
+		r.Name = cutName(r.Name)
+	}
+	var raw json.RawMessage
+	if err := do(ctx, c, r.path()+"/clone", map[string]any{"name": r.Name, "audience": map[string]any{"message": of.ID, "read": false}}, &raw, &m); err != nil {
+		return err
+	}
+	if r.JSON {
+		return indent(io.out, raw)
+	}
+	_, err = fmt.Fprintf(io.out, "message %s: %s\nlook at it with: fanfare preview %s --as RECIPIENT; then: fanfare start %s\n", m.ID, m.Phase, m.ID, m.ID)
+	return err
+}
+
+// cutName cuts a name to what the server takes.
+func cutName(s string) string {
+	for len(s) > 200 {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
 }
 
 type previewCommand struct {

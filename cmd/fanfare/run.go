@@ -62,7 +62,9 @@ type commands struct {
 	Status   statusCommand   `cmd:"" help:"Show how far a message has come." group:"client"`
 	Start    startCommand    `cmd:"" help:"Start a draft, or a scheduled message now." group:"client"`
 	Pause    pauseCommand    `cmd:"" help:"Pause a message: nothing is sent a second later." group:"client"`
-	Resume   resumeCommand   `cmd:"" help:"Resume what remains of a message." group:"client"`
+	Resume   resumeCommand   `cmd:"" help:"Resume what remains of a message, or send again to the failed or the uncertain." group:"client"`
+	Settle   settleCommand   `cmd:"" help:"Say what became of those whose answer never came." group:"client"`
+	Remind   remindCommand   `cmd:"" help:"Make a draft of a message to whoever has not read it." group:"client"`
 	Cancel   cancelCommand   `cmd:"" help:"Cancel a message for good." group:"client"`
 	Preview  previewCommand  `cmd:"" help:"Show a message as one recipient would get it." group:"client"`
 	Test     testCommand     `cmd:"" help:"Send one message to an address of yours; never counted." group:"client"`

@@ -33,7 +33,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server": serveScript, "sink": mailSink, "code": exitCode, "capture": captureText, "until": untilPhase, "expand": expandFiles, "put": putJSON, "await": awaitText,
+			"server": serveScript, "sink": mailSink, "code": exitCode, "capture": captureText, "until": untilPhase, "expand": expandFiles, "put": sendJSON(http.MethodPut), "post": sendJSON(http.MethodPost), "await": awaitText,
 		},
 	})
 }
@@ -165,9 +165,11 @@ func expandFiles(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// put PATH FILE puts a JSON file to the API.
-func putJSON(ts *testscript.TestScript, _ bool, args []string) {
-	r, err := scriptClient(ts).Send(scriptContext(), http.MethodPut, args[0], "application/json", strings.NewReader(os.Expand(ts.ReadFile(args[1]), ts.Getenv)), nil)
-	check(ts, err)
-	check(ts, r.Body.Close())
+// sendJSON makes put PATH FILE and post PATH FILE, which send a JSON file to the API.
+func sendJSON(method string) func(ts *testscript.TestScript, neg bool, args []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		r, err := scriptClient(ts).Send(scriptContext(), method, args[0], "application/json", strings.NewReader(os.Expand(ts.ReadFile(args[1]), ts.Getenv)), nil)
+		check(ts, err)
+		check(ts, r.Body.Close())
+	}
 }

@@ -24,6 +24,7 @@ type importCommand struct {
 	Replace     bool     `help:"The list's members become those of the file."`
 	Map         []string `help:"Names of columns: 用户ID:external_id,邮箱:email."`
 	EmptyRemove bool     `help:"An empty cell removes the attribute."`
+	JSON        bool     `name:"json" help:"Print the import as JSON when it has ended."`
 }
 
 type importState struct {
@@ -74,14 +75,21 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 	if i.EmptyRemove {
 		query.Set("empty", "remove")
 	}
+	out := s.out
+	if i.JSON {
+		s.out = s.err
+	}
 	bar := &bar{out: s.out, width: columns(s.out), at: time.Now()}
 	body := &meter{r: f, total: info.Size(), bar: bar}
 	r, err := c.Send(ctx, http.MethodPost, "/v1/imports?"+query.Encode(), kind, body, nil)
 	if err != nil {
 		return err
 	}
+	var raw json.RawMessage
 	var state importState
-	err = json.NewDecoder(r.Body).Decode(&state)
+	if err = json.NewDecoder(r.Body).Decode(&raw); err == nil {
+		err = json.Unmarshal(raw, &state)
+	}
 	if cerr := r.Body.Close(); err == nil {
 		err = cerr
 	}
@@ -96,11 +104,20 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 			return fmt.Errorf("import %s goes on in the server; look at GET /v1/imports/%s", state.ID, state.ID)
 		case <-time.After(150 * time.Millisecond):
 		}
-		if err := c.Do(ctx, http.MethodGet, "/v1/imports/"+state.ID, nil, &state); err != nil {
+		if err := c.Do(ctx, http.MethodGet, "/v1/imports/"+state.ID, nil, &raw); err != nil {
+			return err
+		}
+		state = importState{}
+		if err := json.Unmarshal(raw, &state); err != nil {
 			return err
 		}
 	}
 	bar.end()
+	if i.JSON {
+		if err := indent(out, raw); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(s.out, "import %s: %s: %s rows: %s created, %s updated, %s unchanged, %s duplicates, %s refused\n", state.ID, state.State, number(state.Rows),
 		number(state.Created), number(state.Updated), number(state.Unchanged), number(state.Duplicates), number(state.Failed))
 	if state.Failed > 0 {
