@@ -49,6 +49,7 @@ type Outgoing struct {
 	Attempt     int // of this person, from 1; never part of what is sent
 	Date        time.Time
 	Rendered    []byte // by Compiled.Render
+	Test        bool   // no item of the message: nothing that is learned of it counts
 }
 
 // Connection sends chunks, one at a time.

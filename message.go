@@ -68,10 +68,17 @@ type Content struct {
 	From      string             `json:"from,omitempty"`
 	ReplyTo   string             `json:"reply_to,omitempty"`
 	Headers   map[string]string  `json:"headers,omitempty"`
+	Track     *Track             `json:"track,omitempty"`   // of e-mail; nil: as the provider has it. Of locales the plain one counts
 	Locales   map[string]Content `json:"locales,omitempty"` // picked by the recipient's locale, then its language, then the plain one
 	// MessageIDDomain stands in every Message-ID, whatever changes after the first start: an item that is sent again carries the same one.
 	// It is settled from what the channel compiled, never told or shown. Empty: the channel takes its own.
 	MessageIDDomain string `json:"message_id_domain,omitempty"`
+}
+
+// Track says what mail tells of itself when it is read. The zero value: nothing.
+type Track struct {
+	Opens  bool `json:"opens"`  // a picture that is fetched: a guess, mail servers fetch it too
+	Clicks bool `json:"clicks"` // links lead here first
 }
 
 // Trigger makes a message wait for an event or for another message.
@@ -187,6 +194,7 @@ type Provider struct {
 	OnlyTo      []string // patterns of addresses; others are skipped as filtered
 	Default     bool
 	DKIM        DKIM
+	Track       Track // of messages that do not say
 }
 
 // DKIM says by what a provider's e-mail is signed; the zero value: by nothing. The key is a secret like the URL's password.

@@ -247,6 +247,7 @@ type ReceiptReport struct {
 	Recipient string
 	Kind      ReceiptKind // one that is none is refused
 	At        time.Time   // zero: now
+	Guess     bool        // nobody told it: SourceInferred
 }
 
 // RefusedReceipt says why a report was not taken.

@@ -469,6 +469,7 @@ func sameJSON(a, b json.RawMessage) bool {
 }
 
 func sameContent(a, b fanfare.Content) bool {
-	return a.Subject == b.Subject && a.Text == b.Text && a.HTML == b.HTML && a.From == b.From && a.ReplyTo == b.ReplyTo && maps.Equal(a.Headers, b.Headers) &&
+	return a.Title == b.Title && a.Body == b.Body && a.URL == b.URL && a.ExpiresAt.Equal(b.ExpiresAt) && or(a.Track, fanfare.Track{}) == or(b.Track, fanfare.Track{}) &&
+		(a.Track == nil) == (b.Track == nil) && a.Subject == b.Subject && a.Text == b.Text && a.HTML == b.HTML && a.From == b.From && a.ReplyTo == b.ReplyTo && maps.Equal(a.Headers, b.Headers) &&
 		maps.EqualFunc(a.Locales, b.Locales, sameContent)
 }

@@ -118,6 +118,8 @@ type target struct {
 	person  fanfare.Person
 	tag     uint64
 	address string // of a click
+
+	recipient string // the external id, where they were looked up
 }
 
 // read checks a token of a kind. ErrNotFound: it is none of ours.

@@ -57,11 +57,21 @@ type content struct {
 	From    string             `json:"from,omitempty"`
 	ReplyTo string             `json:"reply_to,omitempty"`
 	Headers map[string]string  `json:"headers,omitempty"`
+	Track   *track             `json:"track,omitempty" doc:"What mail tells of itself; absent: as the provider has it. Not in locales."`
 	Locales map[string]content `json:"locales,omitempty"`
+}
+
+// track is a fanfare.Track.
+type track struct {
+	Opens  bool `json:"opens,omitempty" doc:"A picture tells when it is fetched: a guess, marked as inferred."`
+	Clicks bool `json:"clicks,omitempty" doc:"Links whose host is written out lead through this server."`
 }
 
 func viewContent(c fanfare.Content) content {
 	v := content{Title: c.Title, Body: c.Body, URL: c.URL, Expires: moment(c.ExpiresAt), Subject: c.Subject, Text: c.Text, HTML: c.HTML, From: c.From, ReplyTo: c.ReplyTo, Headers: c.Headers}
+	if c.Track != nil {
+		v.Track = new(track(*c.Track))
+	}
 	if c.Locales != nil {
 		v.Locales = make(map[string]content, len(c.Locales))
 		for name, in := range c.Locales {
@@ -73,6 +83,9 @@ func viewContent(c fanfare.Content) content {
 
 func (v content) plain() fanfare.Content {
 	c := fanfare.Content{Title: v.Title, Body: v.Body, URL: v.URL, ExpiresAt: or(v.Expires, time.Time{}).UTC(), Subject: v.Subject, Text: v.Text, HTML: v.HTML, From: v.From, ReplyTo: v.ReplyTo, Headers: v.Headers}
+	if v.Track != nil {
+		c.Track = new(fanfare.Track(*v.Track))
+	}
 	if v.Locales != nil {
 		c.Locales = make(map[string]fanfare.Content, len(v.Locales))
 		for name, in := range v.Locales {

@@ -77,6 +77,7 @@ func (s *Server) routes() {
 	s.adminRoutes()
 	s.healthRoutes()
 	s.unsubscribeRoutes()
+	s.trackRoutes()
 	s.receiptRoutes()
 }
 
@@ -209,6 +210,9 @@ func (s *Server) plain(o operation, h http.HandlerFunc) {
 	described := o.huma()
 	if strings.Contains(o.path, "{token}") {
 		described.Parameters = append(described.Parameters, &huma.Param{Name: "token", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+	}
+	if o.status == http.StatusFound {
+		described.Responses["302"] = &huma.Response{Description: http.StatusText(o.status)}
 	}
 	s.huma.OpenAPI().AddOperation(&described)
 	pattern := o.method + " " + o.path

@@ -188,6 +188,7 @@ func (s *Server) linked(ctx context.Context, kind byte, token string) (target, f
 	if len(found) != 1 || found[0].ExternalID == "" || s.Links.tagOf(found[0].ExternalID) != t.tag {
 		return t, m, fmt.Errorf("the recipient of this link: %w", fanfare.ErrNotFound)
 	}
+	t.recipient = found[0].ExternalID
 	return t, m, nil
 }
 

@@ -231,6 +231,9 @@ func (d *Desk) log(ctx context.Context, reports []*report, a *reception) error {
 		receipts := make([]fanfare.Receipt, len(these))
 		for i, r := range these {
 			receipts[i] = fanfare.Receipt{Message: r.message.Num, Person: r.person, Kind: r.Kind, At: r.At, Source: fanfare.SourceReported}
+			if r.Guess {
+				receipts[i].Source = fanfare.SourceInferred
+			}
 			if !r.At.IsZero() && r.At.Before(r.message.StartedAt) {
 				receipts[i].At = r.message.StartedAt // nobody knew of it before
 			}

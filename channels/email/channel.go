@@ -16,6 +16,8 @@ type Config struct {
 	// Provider gives the provider that a message is sent by: its from is the sender of content that names none, its only_to says who
 	// is skipped. The zero Provider where there is none yet. It is called by Compile. Nil: always the zero one.
 	Provider func(m *fanfare.Message) fanfare.Provider
+	// Links makes the links that tell of opens and clicks; nil: nothing is told.
+	Links Links
 	// Host is our name in EHLO; empty: our address as a literal.
 	Host string
 	// TLS replaces the system's authorities; nil: those.

@@ -25,6 +25,8 @@ type Content struct {
 	data    merge.Value
 	meta    merge.Value
 	onlyTo  patterns
+	track   fanfare.Track
+	links   Links     // nil: nothing is tracked
 	fields  sync.Pool // *merge.Fields
 }
 
@@ -46,14 +48,14 @@ func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 	}
-	out := &Content{id: string(m.ID), name: m.Name, onlyTo: onlyTo}
+	out := &Content{id: string(m.ID), name: m.Name, onlyTo: onlyTo, links: c.cfg.Links, track: trackOf(m, p)}
 	if out.data, err = decode("data", m.Data); err != nil {
 		return nil, err
 	}
 	if out.meta, err = decode("metadata", m.Metadata); err != nil {
 		return nil, err
 	}
-	b := building{essential: m.Essential, options: mailbody.Options{Message: string(m.ID), Domain: m.Content.MessageIDDomain}, plain: m.Content, sender: wire(p.From)}
+	b := building{essential: m.Essential, options: mailbody.Options{Message: string(m.ID), Domain: m.Content.MessageIDDomain, Opens: out.track.Opens, Clicks: out.track.Clicks}, plain: m.Content, sender: wire(p.From)}
 	if out.plain, err = b.variant("", m.Content); err != nil {
 		return nil, err
 	}

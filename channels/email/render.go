@@ -17,6 +17,7 @@ func (c *Content) Render(dst []byte, it *fanfare.Outgoing) ([]byte, error) {
 	}
 	v, vars := c.begin(it)
 	defer c.end(vars)
+	c.follow(vars, it)
 	s, address := v.ascii, it.Address
 	if !isASCII(address) {
 		a, err := esmtp.ParseAddress(address)

@@ -46,6 +46,8 @@ type Options struct {
 	UTF8Addresses bool           // addresses beyond ASCII stand raw in the header: only for servers that offer SMTPUTF8
 	Zone          *time.Location // of the date filter where it names none
 	Limits        merge.Limits   // of each body
+	Opens         bool           // HTML ends with a picture at the address merge.OpenVariable, where there is one
+	Clicks        bool           // links of the bodies are as the variables want them (merge.Linker)
 }
 
 // Skeleton is compiled content.
@@ -116,7 +118,11 @@ func Compile(c Content, o Options) (*Skeleton, error) {
 	if s.text, err = s.body("text", merge.Text, c.Text); err != nil {
 		return nil, err
 	}
-	if s.html, err = s.body("html", merge.HTML, c.HTML); err != nil {
+	html := c.HTML
+	if s.opts.Opens && html != "" {
+		html = withPicture(html)
+	}
+	if s.html, err = s.body("html", merge.HTML, html); err != nil {
 		return nil, err
 	}
 	if s.text == nil && s.html == nil {
@@ -130,7 +136,7 @@ func wrong(key, format string, args ...any) error {
 }
 
 func (s *Skeleton) compile(key string, part merge.Part, src string) (*merge.Template, error) {
-	t, err := merge.Compile(src, merge.Options{Part: part, Zone: s.opts.Zone})
+	t, err := merge.Compile(src, merge.Options{Part: part, Zone: s.opts.Zone, Links: s.opts.Clicks})
 	if err != nil {
 		return nil, &FieldError{Field: key, Err: err}
 	}
@@ -285,5 +291,6 @@ func (s *Skeleton) paths(of func(*merge.Template) []string) []string {
 		list = append(list, of(s.sources[i].template)...)
 	}
 	slices.Sort(list)
+	list = slices.DeleteFunc(list, func(path string) bool { return path == merge.OpenVariable })
 	return slices.Compact(list)
 }

@@ -39,6 +39,13 @@ type Provider struct {
 	OnlyTo      []string            `toml:"only_to"`
 	Default     bool                `toml:"default"`
 	DKIM        *DKIM               `toml:"dkim"`
+	Track       Track               `toml:"track"`
+}
+
+// Track says what mail of messages that do not say tells of itself.
+type Track struct {
+	Opens  bool `toml:"opens"`
+	Clicks bool `toml:"clicks"`
 }
 
 // DKIM says by what a provider's mail is signed.
@@ -164,7 +171,7 @@ func (f *File) Resolver() kong.Resolver {
 func (f *File) Provider(name string) (fanfare.Provider, error) {
 	c := f.Providers[name]
 	p := fanfare.Provider{Name: name, Channel: c.Channel, URL: c.URL, From: c.From, Connections: c.Connections, Chunk: c.Chunk, Rate: c.Rate,
-		Timeout: time.Duration(c.Timeout), OnlyTo: c.OnlyTo, Default: c.Default, Retry: fanfare.DefaultRetry()}
+		Timeout: time.Duration(c.Timeout), OnlyTo: c.OnlyTo, Default: c.Default, Track: fanfare.Track(c.Track), Retry: fanfare.DefaultRetry()}
 	if r := c.Retry; r != nil {
 		if r.Attempts > 0 {
 			p.Retry.Attempts = r.Attempts

@@ -128,3 +128,15 @@ dkim = { domain = "example.org", selector = "s1" }
 		t.Errorf("an unknown key: %v", err)
 	}
 }
+
+func TestTrack(t *testing.T) {
+	f, err := Read(write(t, "[providers.mail]\ntrack = { clicks = true }\n[providers.other]\n"), flags())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]fanfare.Track{"mail": {Clicks: true}, "other": {}} {
+		if p, err := f.Provider(name); err != nil || p.Track != want {
+			t.Errorf("%s: %+v, %v", name, p.Track, err)
+		}
+	}
+}

@@ -34,9 +34,9 @@ type catalog struct {
 	last []fanfare.Provider // guarded by mu; as read last
 }
 
-func newCatalog(ctx context.Context, book *providers.Book, log *slog.Logger) *catalog {
+func newCatalog(ctx context.Context, book *providers.Book, links *api.Links, log *slog.Logger) *catalog {
 	c := &catalog{ctx: ctx, book: book, log: log, box: inbox.New(), null: null.New()}
-	c.mail = email.New(email.Config{Provider: c.of})
+	c.mail = email.New(email.Config{Provider: c.of, Links: links})
 	return c
 }
 
@@ -258,7 +258,7 @@ func (t *tester) item(l deliver.Lane, compiled fanfare.Compiled, m *fanfare.Mess
 	if why != "" && l.Channel.Features().NeedsAddress {
 		return fanfare.Outgoing{}, &fanfare.SkipError{Reason: why, Detail: "no mail can go to this address"}
 	}
-	it := fanfare.Outgoing{Recipient: r, Person: r.Person, Address: address, Key: "test-" + rand.Text(), Unsubscribe: t.links.Unsubscribe(m, r), Message: m,
+	it := fanfare.Outgoing{Recipient: r, Person: r.Person, Address: address, Key: "test-" + rand.Text(), Unsubscribe: t.links.Unsubscribe(m, r), Message: m, Test: true,
 		Attempt: 1, Date: time.Now().UTC()}
 	var err error
 	it.Rendered, err = compiled.Render(nil, &it)

@@ -69,8 +69,8 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 		return nil, err
 	}
 	n := &node{Config: c, store: store, queue: memory.New(), guard: guard}
-	cat := newCatalog(context.WithoutCancel(ctx), book, c.Log)
 	links := api.NewLinks(c.links, key)
+	cat := newCatalog(context.WithoutCancel(ctx), book, links, c.Log)
 	n.parts(c, folder, owner, key, cat, links)
 	if n.importer, err = people.NewImporter(store, folder.Path("imports"), c.Log); err != nil {
 		return nil, err
