@@ -57,8 +57,8 @@ func printReport(w io.Writer, r doctor.Report, asJSON bool) error {
 		if r.More > 0 {
 			fmt.Fprintf(w, "and %s more\n", number(r.More))
 		}
-		fmt.Fprintf(w, "looked at %s recipients in %d slots, %s messages, %s batches of %s planned, %s exceptions\n", number(r.Recipients), r.Slots,
-			number(r.Messages), number(r.Batches), number(r.Planned), number(r.Exceptions))
+		fmt.Fprintf(w, "looked at %s recipients in %d slots, %s messages, %s batches of %s planned, %s exceptions, %s receipts\n", number(r.Recipients), r.Slots,
+			number(r.Messages), number(r.Batches), number(r.Planned), number(r.Exceptions), number(r.Receipts))
 		if r.Moving > 0 {
 			fmt.Fprintf(w, "%s batches were written meanwhile and not judged; run it again\n", number(r.Moving))
 		}

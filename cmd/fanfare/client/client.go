@@ -142,6 +142,7 @@ type Counts struct {
 	Audience, Planned, Sent, Failed, Skipped, Uncertain, Remaining int
 	InFlight                                                       int `json:"in_flight"`
 	Doubted                                                        int
+	Delivered, Bounced, Complained, Seen, Read, Clicked            int
 }
 
 // Progress is how far a message has come.

@@ -81,6 +81,12 @@ func (w *ward) event(e fanfare.Event) {
 	w.must(err)
 }
 
+func (w *ward) receipt(seq fanfare.Seq, k fanfare.ReceiptKind) {
+	w.t.Helper()
+	_, err := w.store.LogReceipts(w.t.Context(), 0, []fanfare.Receipt{{Message: w.m.Num, Person: fanfare.Person{Slot: slot, Seq: seq}, Kind: k}})
+	w.must(err)
+}
+
 // write claims a batch and records what edit makes of its row; over gives the claim up.
 func (w *ward) write(no fanfare.BatchNo, over bool, edit func(*fanfare.Batch) []fanfare.Exception) {
 	w.t.Helper()
@@ -109,8 +115,10 @@ func (w *ward) examine(store doctor.Store) doctor.Report {
 
 func TestNothingDiffers(t *testing.T) {
 	w := admit(t)
+	w.receipt(100, fanfare.ReceiptRead)
+	w.receipt(100, fanfare.ReceiptUnread)
 	r := w.examine(w.store)
-	if !r.OK || len(r.Found) != 0 || r.Messages != 1 || r.Batches != 3 || r.Planned != 1190 || r.Exceptions != 5 || r.Recipients != 1200 || r.Moving != 0 {
+	if !r.OK || len(r.Found) != 0 || r.Receipts != 2 || r.Messages != 1 || r.Batches != 3 || r.Planned != 1190 || r.Exceptions != 5 || r.Recipients != 1200 || r.Moving != 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -186,6 +194,7 @@ func TestEachDifference(t *testing.T) {
 			_, _, err := w.store.ChangeSet(t.Context(), slot, fanfare.AddressSet(fanfare.ChannelEmail), nil, set.Of(7, 8))
 			w.must(err)
 		}, "the set and the profiles differ in 2 people (seq 7 8)"},
+		"a receipt of nobody": {func(w *ward) { w.receipt(3, fanfare.ReceiptRead) }, "message m1, slot 0: 1 are read, but not planned (seq 3)"},
 		"an import that does not add up": {func(w *ward) {
 			w.must(w.store.Update(t.Context(), func(tx fanfare.ControlTx) error {
 				return tx.PutImport(fanfare.Import{ID: "i1", State: fanfare.ImportDone, Rows: 10, Created: 8, Failed: 1})
@@ -223,6 +232,14 @@ type altered struct {
 	tally   func(*fanfare.Tally)
 	batches func(rows []fanfare.Batch)
 	parts   func(map[fanfare.Part]int)
+	counts  map[fanfare.ReceiptKind]int
+}
+
+func (a *altered) ReceiptCounts(ctx context.Context, m fanfare.MessageNum, s fanfare.Slot) (map[fanfare.ReceiptKind]int, error) {
+	if a.counts != nil {
+		return a.counts, nil
+	}
+	return a.Store.ReceiptCounts(ctx, m, s)
 }
 
 func (a *altered) Tally(ctx context.Context, m fanfare.MessageNum, s fanfare.Slot) (fanfare.Tally, error) {
@@ -262,6 +279,7 @@ func TestSumsAndShapes(t *testing.T) {
 		"slot 0: part unsubscribed has 10 members, its rows say 11":                 {parts: func(p map[fanfare.Part]int) { p[fanfare.Part(fanfare.ReasonUnsubscribed)]++ }},
 		"message m1, slot 0, batch 0: it is done, but 1 members are pending or in":  {batches: func(rows []fanfare.Batch) { rows[0].Pending.Set(9) }},
 		"message m1, slot 0, batch 2: it is new, but not everybody is pending":      {batches: func(rows []fanfare.Batch) { rows[2].Pending.Clear(9) }},
+		"slot 0: 7 are counted as clicked, the set has 0":                           {counts: map[fanfare.ReceiptKind]int{fanfare.ReceiptClicked: 7}},
 		"batch 0: sent 497 + failed 1 + skipped 1 + uncertain 1 + pending 1 + in f": {batches: func(rows []fanfare.Batch) { rows[0].Pending.Set(9) }},
 	} {
 		a.Store = w.store

@@ -123,6 +123,9 @@ func (e *exam) run(ctx context.Context) (t fanfare.Tally, still bool, err error)
 	if err := e.parts(ctx); err != nil || e.send == nil {
 		return t, err == nil, err
 	}
+	if err := e.receipts(ctx); err != nil {
+		return t, false, err
+	}
 	for try := 1; ; try++ {
 		if t, still, err = e.read(ctx); err != nil {
 			return t, still, err

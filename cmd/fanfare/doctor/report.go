@@ -20,6 +20,7 @@ type Store interface {
 	ReadSlot(ctx context.Context, s fanfare.Slot, fn func(fanfare.SlotView) error) error
 	Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.Latch, error)
 	fanfare.Reports
+	fanfare.Receipts
 	Check(ctx context.Context) ([]string, error)
 }
 
@@ -32,6 +33,7 @@ type Report struct {
 	Batches    int      `json:"batches"`
 	Planned    int      `json:"planned"`    // members of all batches
 	Exceptions int      `json:"exceptions"` // their rows
+	Receipts   int      `json:"receipts"`   // facts about their members
 	Moving     int      `json:"moving"`     // batches that were written while they were read: not judged
 	Found      []Found  `json:"differences"`
 	More       int      `json:"more"`   // differences beyond those listed

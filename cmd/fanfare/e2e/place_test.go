@@ -224,6 +224,8 @@ func (p *place) ledger() map[string]sink.Entry {
 type item struct {
 	Recipient, Result, Reason, Code, Text string
 	Attempts, Doubted                     int
+	SeenAt                                *time.Time `json:"seen_at"`
+	ReadAt                                *time.Time `json:"read_at"`
 }
 
 // items lists a message's items, by recipient; each comes once.
