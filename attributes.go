@@ -33,6 +33,8 @@ type SlotView interface {
 	FreezeView
 	// SetNames lists the sets that are not empty and whose names begin with prefix, ascending byte by byte; a damaged one is listed too.
 	SetNames(prefix SetName) ([]SetName, error)
+	// LoadSets reads the sets that SetNames would list, in that order.
+	LoadSets(prefix SetName) ([]SetName, []*set.Set, error)
 	// Attributes calls fn with the attributes of each member that has a profile, in order of seq; nil where there are none. fn may keep
 	// what it gets but must not change it, and must not call the view.
 	Attributes(members *set.Set, fn func(seq Seq, attributes map[string]any) error) error

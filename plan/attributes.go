@@ -176,10 +176,7 @@ func (c *conditions) equal(x *condition) (*set.Set, error) {
 				return nil, err
 			}
 		}
-		_, equal, err := numbers.compare(audience.NumberKey(f), false)
-		if err != nil {
-			return nil, err
-		}
+		_, equal := numbers.compare(audience.NumberKey(f), neither)
 		found = append(found, equal)
 	}
 	return union(found), nil
@@ -227,74 +224,84 @@ func (c *conditions) ordered(x *condition) (*set.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	less, equal, err := b.compare(key, true)
-	if err != nil {
-		return nil, err
+	wanted := less
+	if x.Op == audience.Gt || x.Op == audience.Gte {
+		wanted = greater
 	}
-	switch x.Op {
-	case audience.Lt:
-		return less, nil
-	case audience.Lte:
-		return set.Or(less, equal), nil
-	case audience.Gt:
-		return set.AndNot(set.AndNot(b.all, less), equal), nil
-	default:
-		return set.AndNot(b.all, less), nil
+	found, equal := b.compare(key, wanted)
+	if x.Op == audience.Lte || x.Op == audience.Gte {
+		found.Union(equal)
 	}
+	return found, nil
 }
 
 // bits are the bit slices of an attribute's numbers or times.
 type bits struct {
-	view   fanfare.SlotView
 	all    *set.Set
-	slices [audience.KeyBits]fanfare.SetName // empty: nobody has the bit
+	slices [audience.KeyBits]*set.Set // nil: nobody has the bit
 }
 
 func (c *conditions) bits(attribute string, all, family fanfare.AttributeFamily) (*bits, error) {
-	b := &bits{view: c.view}
+	b := &bits{}
 	var err error
 	if b.all, err = c.view.LoadSet(fanfare.AttributeSet(all, attribute)); err != nil || b.all.Empty() {
 		return b, err
 	}
-	names, err := c.view.SetNames(fanfare.AttributeSets(family, attribute))
+	names, sets, err := c.view.LoadSets(fanfare.AttributeSets(family, attribute))
 	if err != nil {
 		return nil, err
 	}
 	for i := range b.slices {
-		name := fanfare.AttributeBitSet(family, attribute, i)
-		if _, some := slices.BinarySearch(names, name); some {
-			b.slices[i] = name
+		if at, some := slices.BinarySearch(names, fanfare.AttributeBitSet(family, attribute, i)); some {
+			b.slices[i] = sets[at]
 		}
 	}
 	return b, nil
 }
 
-// compare gives who has a lesser key, if that is wanted, and who has this one: from the highest bit down, as long as anybody is equal.
-func (b *bits) compare(key audience.Key, wanted bool) (less, equal *set.Set, err error) {
-	less, equal = set.New(), b.all
+// side is whom compare looks for beside the equal.
+type side int
+
+const (
+	neither side = iota
+	less
+	greater
+)
+
+// compare gives who has a key on one side of this one, and who has this one: from the highest bit down, as long as anybody is equal.
+func (b *bits) compare(key audience.Key, wanted side) (beside, equal *set.Set) {
+	beside = set.New()
+	equal, own := b.all, false
 	for i := audience.KeyBits - 1; i >= 0 && !equal.Empty(); i-- {
-		one := key.Bit(i)
-		if b.slices[i] == "" {
-			if one {
-				if wanted {
-					less = set.Or(less, equal)
-				}
-				equal = set.New()
-			}
-			continue
+		slice, one := b.slices[i], key.Bit(i)
+		if slice == nil {
+			slice = set.New()
 		}
-		slice, err := b.view.LoadSet(b.slices[i])
-		if err != nil {
-			return nil, nil, err
+		var off *set.Set
+		switch {
+		case one && wanted == less:
+			off = set.AndNot(equal, slice)
+		case !one && wanted == greater && b.slices[i] != nil:
+			off = set.And(equal, slice)
 		}
-		if !one {
-			equal = set.AndNot(equal, slice)
-			continue
+		switch {
+		case off == nil || off.Empty():
+		case beside.Empty():
+			beside = off
+		default:
+			beside.Union(off)
 		}
-		if wanted {
-			less.Union(set.AndNot(equal, slice))
+		switch {
+		case !one && b.slices[i] == nil:
+		case !own && one:
+			equal, own = set.And(equal, slice), true
+		case !own:
+			equal, own = set.AndNot(equal, slice), true
+		case one:
+			equal.Intersect(slice)
+		default:
+			equal.Subtract(slice)
 		}
-		equal = set.And(equal, slice)
 	}
-	return less, equal, nil
+	return beside, equal
 }

@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"fanfare"
 	"fanfare/audience"
@@ -384,28 +387,59 @@ func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
 			return counts, err
 		}
 	}
-	for n := range a.slots {
-		s := fanfare.Slot(n) //nolint:gosec // slots fit
-		var made parts
-		k, err := a.look(ctx, s, func(v fanfare.SlotView, k *known) (err error) {
-			made, err = a.parts(ctx, s, v, k)
-			return err
-		})
-		if err != nil {
-			return counts, fmt.Errorf("slot %d: %w", s, err)
-		}
-		counts.Scanned = append(counts.Scanned, k.rest...)
-		for name, members := range made {
-			n := members.Len()
-			counts.Recipients += n
-			if name == fanfare.PartSend {
-				counts.Planned += n
-			} else if n > 0 {
-				counts.Skipped[fanfare.Reason(name)] += n
-			}
-		}
+	if err := a.count(ctx, &counts); err != nil {
+		return counts, err
 	}
 	slices.Sort(counts.Scanned)
 	counts.Scanned = slices.Compact(counts.Scanned)
 	return counts, nil
+}
+
+// countTogether is how many slots are counted at a time at most: whoever waits for a count looks at it.
+const countTogether = 4
+
+// count adds up all slots.
+func (a *answer) count(ctx context.Context, sum *Counts) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var mu sync.Mutex
+	var failed error // guarded by mu, as sum
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(countTogether, runtime.GOMAXPROCS(0), a.slots) {
+		wg.Go(func() {
+			for n := next.Add(1) - 1; n < int64(a.slots); n = next.Add(1) - 1 {
+				var made parts
+				s := fanfare.Slot(n) //nolint:gosec // slots fit
+				k, err := a.look(ctx, s, func(v fanfare.SlotView, k *known) (err error) {
+					made, err = a.parts(ctx, s, v, k)
+					return err
+				})
+				mu.Lock()
+				switch {
+				case err == nil:
+					sum.add(made, k.rest)
+				case failed == nil:
+					failed = fmt.Errorf("slot %d: %w", s, err)
+					stop()
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+func (c *Counts) add(made parts, scanned []string) {
+	c.Scanned = append(c.Scanned, scanned...)
+	for name, members := range made {
+		n := members.Len()
+		c.Recipients += n
+		if name == fanfare.PartSend {
+			c.Planned += n
+		} else if n > 0 {
+			c.Skipped[fanfare.Reason(name)] += n
+		}
+	}
 }

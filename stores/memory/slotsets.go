@@ -21,6 +21,16 @@ func (v frozenView) SetNames(prefix fanfare.SetName) ([]fanfare.SetName, error) 
 	return names, nil
 }
 
+// LoadSets implements fanfare.SlotView.
+func (v frozenView) LoadSets(prefix fanfare.SetName) ([]fanfare.SetName, []*set.Set, error) {
+	names, err := v.SetNames(prefix)
+	sets := make([]*set.Set, len(names))
+	for i, name := range names {
+		sets[i] = v.slot.set(name)
+	}
+	return names, sets, err
+}
+
 // Attributes implements fanfare.SlotView.
 func (v frozenView) Attributes(members *set.Set, fn func(seq fanfare.Seq, attributes map[string]any) error) error {
 	for seq := range members.All() {

@@ -21,6 +21,7 @@ type setCache struct {
 type cachedSlot struct {
 	changed int64
 	sets    map[fanfare.SetName]*list.Element
+	names   map[fanfare.SetName][]fanfare.SetName // by what they begin with, in this very state; any change of a set ends them
 }
 
 type cachedSet struct {
@@ -46,6 +47,31 @@ func (c *setCache) get(n fanfare.Slot, name fanfare.SetName, changed int64) (loa
 	}
 	c.used.MoveToFront(e)
 	return e.Value.(*cachedSet).loaded, true
+}
+
+// mostNames is how many names with one beginning are kept, and for how many beginnings.
+const mostNames = 200
+
+func (c *setCache) names(n fanfare.Slot, prefix fanfare.SetName, changed int64) (names []fanfare.SetName, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in := c.slots[n]; in != nil && in.changed == changed {
+		names, ok = in.names[prefix]
+	}
+	return names, ok
+}
+
+func (c *setCache) putNames(n fanfare.Slot, prefix fanfare.SetName, changed int64, names []fanfare.SetName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in := c.slots[n]
+	if in == nil || in.changed != changed || len(names) > mostNames {
+		return
+	}
+	if in.names == nil || len(in.names) >= mostNames {
+		in.names = make(map[fanfare.SetName][]fanfare.SetName)
+	}
+	in.names[prefix] = names
 }
 
 // put keeps a set that was read in a state, unless the slot has moved on.
@@ -104,7 +130,7 @@ func (c *setCache) sync(n fanfare.Slot, changed int64) {
 	for _, e := range in.sets {
 		c.drop(e)
 	}
-	in.changed = changed
+	in.changed, in.names = changed, nil
 }
 
 // publish moves the slots of a committed transaction to their new state.
@@ -116,6 +142,7 @@ func (t *tx) publish() {
 		if in == nil {
 			in = c.start(change.slot, t.bases[change.slot])
 		}
+		in.names = nil
 		if change.bump {
 			in.changed++
 		}

@@ -52,16 +52,23 @@ func rowOfSet(slot int64, name string, chunk int64) string {
 func (c *conn) loadRows(n fanfare.Slot, name fanfare.SetName) (loaded, error) {
 	l := loaded{members: set.New()}
 	err := c.query(func(row []driver.Value) error {
-		if err := l.members.AddChunk(chunkOf(row[0], row[1], row[2], row[3])); err != nil {
-			if l.damaged == nil {
-				l.damaged = make(map[uint16]error)
-			}
-			l.damaged[uint16(integer(row[0]))] = fmt.Errorf("%s: %s: %w; run fanfare doctor, or restore a backup", //nolint:gosec // as chunkOf
-				c.db.Name(), rowOfSet(int64(n), string(name), integer(row[0])), err)
-		}
+		c.add(&l, n, name, row)
 		return nil
 	}, "sets.load", int64(n), string(name))
 	return l, err
+}
+
+// add adds a row of a set: chunk, n, crc and members.
+func (c *conn) add(l *loaded, n fanfare.Slot, name fanfare.SetName, row []driver.Value) {
+	err := l.members.AddChunk(chunkOf(row[0], row[1], row[2], row[3]))
+	if err == nil {
+		return
+	}
+	if l.damaged == nil {
+		l.damaged = make(map[uint16]error)
+	}
+	l.damaged[uint16(integer(row[0]))] = fmt.Errorf("%s: %s: %w; run fanfare doctor, or restore a backup", //nolint:gosec // as chunkOf
+		c.db.Name(), rowOfSet(int64(n), string(name), integer(row[0])), err)
 }
 
 // slotRow is a row of slots.

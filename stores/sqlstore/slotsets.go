@@ -14,8 +14,10 @@ import (
 // slotView reads a slot in the snapshot of a connection.
 type slotView struct {
 	*conn
-	slot fanfare.Slot
-	load func(name fanfare.SetName) (loaded, error)
+	s       *Store
+	slot    fanfare.Slot
+	changed int64 // of the slot in this snapshot
+	load    func(name fanfare.SetName) (loaded, error)
 }
 
 func (v slotView) LoadSet(name fanfare.SetName) (*set.Set, error) {
@@ -28,16 +30,62 @@ func (v slotView) LoadSet(name fanfare.SetName) (*set.Set, error) {
 
 func (v slotView) Resolve(ids []string) ([]int64, error) { return v.resolve(v.slot, ids) }
 
+// lastName is behind every name with a prefix, if it is added to that: what follows a prefix begins with ASCII.
+const lastName = "\U0010ffff"
+
 // SetNames implements fanfare.SlotView.
 func (v slotView) SetNames(prefix fanfare.SetName) (names []fanfare.SetName, err error) {
-	const last = "\U0010ffff" // behind it comes no name: what follows a prefix begins with ASCII
+	if names, ok := v.s.sets.names(v.slot, prefix, v.changed); ok {
+		return names, nil
+	}
 	err = v.query(func(r []driver.Value) error {
 		if name := text(r[0]); strings.HasPrefix(name, string(prefix)) {
 			names = append(names, fanfare.SetName(name))
 		}
 		return nil
-	}, "sets.names", int64(v.slot), string(prefix), string(prefix)+last)
+	}, "sets.names", int64(v.slot), string(prefix), string(prefix)+lastName)
+	if err == nil {
+		v.s.sets.putNames(v.slot, prefix, v.changed, names)
+	}
 	return names, err
+}
+
+// LoadSets implements fanfare.SlotView. What the cache does not hold is read by one statement: to find a place costs more than to read on.
+func (v slotView) LoadSets(prefix fanfare.SetName) (names []fanfare.SetName, sets []*set.Set, err error) {
+	if names, ok := v.s.sets.names(v.slot, prefix, v.changed); ok {
+		for _, name := range names {
+			members, err := v.LoadSet(name)
+			if err != nil {
+				return nil, nil, err
+			}
+			sets = append(sets, members)
+		}
+		return names, sets, nil
+	}
+	var all []loaded
+	if err := v.query(func(r []driver.Value) error {
+		name := fanfare.SetName(text(r[0]))
+		if !strings.HasPrefix(string(name), string(prefix)) {
+			return nil
+		}
+		if n := len(names); n == 0 || names[n-1] != name {
+			names, all = append(names, name), append(all, loaded{members: set.New()})
+		}
+		v.add(&all[len(all)-1], v.slot, name, r[1:])
+		return nil
+	}, "sets.family", int64(v.slot), string(prefix), string(prefix)+lastName); err != nil {
+		return nil, nil, err
+	}
+	for i, l := range all {
+		v.s.sets.put(v.slot, names[i], v.changed, l)
+		members, err := l.whole()
+		if err != nil {
+			return nil, nil, err
+		}
+		sets = append(sets, members)
+	}
+	v.s.sets.putNames(v.slot, prefix, v.changed, names)
+	return names, sets, nil
 }
 
 // fewRanges is how many members a range of rows has to hold, at least one in so many, to be read as a whole.
@@ -85,7 +133,7 @@ func (s *Store) ReadSlot(ctx context.Context, n fanfare.Slot, fn func(fanfare.Sl
 		if err != nil {
 			return err
 		}
-		return fn(slotView{conn: c, slot: n, load: func(name fanfare.SetName) (loaded, error) {
+		return fn(slotView{conn: c, s: s, slot: n, changed: r.changed, load: func(name fanfare.SetName) (loaded, error) {
 			if l, ok := s.sets.get(n, name, r.changed); ok {
 				return l, nil
 			}
@@ -104,7 +152,12 @@ func (s *Store) Edit(ctx context.Context, n fanfare.Slot, fn func(fanfare.SlotVi
 		return err
 	}
 	return s.lend(ctx, longWrite, func(t *tx) error {
-		changes, err := fn(slotView{conn: t.conn, slot: n, load: func(name fanfare.SetName) (loaded, error) { return t.set(n, name) }})
+		r, err := t.slot(n)
+		if err != nil {
+			return err
+		}
+		t.touch(n, r.changed)
+		changes, err := fn(slotView{conn: t.conn, s: s, slot: n, changed: r.changed, load: func(name fanfare.SetName) (loaded, error) { return t.set(n, name) }})
 		if err != nil {
 			return err
 		}

@@ -143,12 +143,37 @@ func setNames(x *fixture) {
 	if n := len(x.names(s, "")); n != found+2 {
 		x.t.Errorf("%d sets in all, want %d", n, found+2)
 	}
+	for range 2 { // also from a cache, if there is one
+		x.ok(x.ReadSlot(x.ctx, s, func(v fanfare.SlotView) error {
+			for _, attribute := range hostile {
+				prefix := fanfare.AttributeSets(fanfare.AttributeText, attribute)
+				listed, err := v.SetNames(prefix)
+				x.ok(err)
+				names, sets, err := v.LoadSets(prefix)
+				x.ok(err)
+				x.same(names, listed, "names of the sets that are read together")
+				for i, members := range sets {
+					if seq := want[names[i]]; !members.Equal(set.Of(seq, seq+70_000)) {
+						x.t.Errorf("set %q has %v", names[i], members.ToArray())
+					}
+				}
+			}
+			return nil
+		}))
+	}
 	for name, seq := range want {
 		if got := x.set(s, name); !got.Equal(set.Of(seq, seq+70_000)) {
 			x.t.Fatalf("set %q has %v", name, got.ToArray())
 		}
 		x.edit(s, fanfare.SetChange{Name: name, Remove: set.Of(seq, seq+70_000)})
 	}
+	x.ok(x.ReadSlot(x.ctx, s, func(v fanfare.SlotView) error {
+		names, sets, err := v.LoadSets(fanfare.AttributeFamilySets(fanfare.AttributeText))
+		if len(names)+len(sets) > 0 {
+			x.t.Errorf("%d sets that are empty are listed", len(names))
+		}
+		return err
+	}))
 	x.same(x.names(s, "attribute:"), []fanfare.SetName{fanfare.AttributeSet(fanfare.AttributeExists, "a")}, "names of what is not empty")
 	x.same(x.names(s-1, ""), []fanfare.SetName(nil), "names of a slot without sets")
 }

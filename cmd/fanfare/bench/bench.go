@@ -40,11 +40,13 @@ type Row struct {
 type rowFunc func(context.Context, *bench) (Row, error)
 
 func rows() map[string]rowFunc {
-	return map[string]rowFunc{"email": email, "import": imports, "restart": restart, "pause": pauseRow, "delivery": delivery, "inbox": inbox}
+	return map[string]rowFunc{"email": email, "import": imports, "restart": restart, "pause": pauseRow, "delivery": delivery, "inbox": inbox, "audience": audiences}
 }
 
 // Names lists the rows in the order they run.
-func Names() []string { return []string{"import", "email", "pause", "delivery", "inbox", "restart"} }
+func Names() []string {
+	return []string{"import", "email", "pause", "delivery", "inbox", "audience", "restart"}
+}
 
 type bench struct {
 	Config

@@ -1,6 +1,9 @@
 -- name: sets.names
 SELECT DISTINCT name FROM sets WHERE slot = ? AND name >= ? AND name <= ? ORDER BY name;
 
+-- name: sets.family
+SELECT name, chunk, n, crc, members FROM sets WHERE slot = ? AND name >= ? AND name <= ? ORDER BY name, chunk;
+
 -- name: attributes.range
 SELECT seq, attributes FROM recipients_/*slot*/ WHERE seq >= ? AND seq <= ? ORDER BY seq;
 
