@@ -198,7 +198,7 @@ func (b *bench) midway(ctx context.Context, data string, k *spawn.Sink, n, mails
 	}
 	err = importInto(ctx, s, "people", people(mails))
 	if err == nil {
-		err = errors.Join(mailProvider(ctx, s, k), nowhere(ctx, s, "eights", 8, connections))
+		err = errors.Join(mailProvider(ctx, s, k, nil), nowhere(ctx, s, "eights", 8, connections))
 	}
 	// Rates that last: both have to be in their middle when the process dies, and still after.
 	numbers, letters := nothing("eights"), mail(map[string]any{"audience": map[string]string{"list": "people"}, "rate": max(50, mails/lasts)})
