@@ -70,8 +70,8 @@ func (c *Core) dialed(e Dialed) {
 	}
 	cn.lane.dialing--
 	if e.Err != nil {
-		if !c.stopping && !cn.moved() {
-			cn.lane.breaker.fail(c.now, cn, hard(e.Err), e.Err.Error())
+		if b := &cn.lane.breaker; !c.stopping && !cn.moved() && (!e.Again || b.probe == cn) {
+			b.fail(c.now, cn, hard(e.Err), e.Err.Error())
 		}
 		c.drop(cn, false)
 		return

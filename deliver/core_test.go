@@ -52,6 +52,35 @@ func TestBreakerOpensAfterTenFailuresInARow(t *testing.T) {
 	}
 }
 
+// TestBreakerCountsAFailureOfManyPlacesOnce: a provider that was dialled five times in vain for two places each was given up.
+func TestBreakerCountsAFailureOfManyPlacesOnce(t *testing.T) {
+	var c Core
+	l := &lane{}
+	for row := 1; row <= breakerRow; row++ {
+		for _, again := range []bool{false, true} {
+			if l.breaker.open {
+				t.Fatalf("open after %d failures", row-1)
+			}
+			c.conns = map[ConnID]*conn{1: {lane: l}}
+			l.dialing++
+			c.dialed(Dialed{Conn: 1, Err: errNo, Again: again})
+			if row == breakerRow {
+				break
+			}
+		}
+	}
+	if !l.breaker.open || l.breaker.row != breakerRow {
+		t.Fatalf("%+v", l.breaker)
+	}
+	probe := &conn{lane: l}
+	l.breaker.probe, c.conns[2] = probe, probe
+	l.dialing++
+	c.dialed(Dialed{Conn: 2, Err: errNo, Again: true})
+	if l.breaker.probe != nil || l.breaker.wait != 2*breakerFirst {
+		t.Fatalf("the one that tries is not heard: %+v", l.breaker)
+	}
+}
+
 func TestBusyProviderOpensTheBreakerAtOnce(t *testing.T) {
 	h := newHand(t, 8, smtp("a"))
 	busy := true

@@ -62,10 +62,11 @@ type (
 		Members []fanfare.Seq
 		Err     error
 	}
-	// Dialed answers Dial.
+	// Dialed answers Dial. Again: the failure is another place's too, which was told of it; the breaker counts it once.
 	Dialed struct {
-		Conn ConnID
-		Err  error
+		Conn  ConnID
+		Err   error
+		Again bool
 	}
 	// Sent answers Send, one answer an item; nil: all items were taken. Err: the connection is of no use any more, and is closed. Unread:
 	// what to send could not be read, so nothing was begun; that is the store's fault, and the connection stays.

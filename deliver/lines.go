@@ -126,9 +126,9 @@ func (l *lines) dial() {
 // undialled tells those for whom a connection could not be opened. l.mu is held.
 func (l *lines) undialled(err error) {
 	told := min(len(l.want), l.per)
-	for _, id := range l.want[:told] {
+	for i, id := range l.want[:told] {
 		l.node.gone(id)
-		l.node.post(Dialed{Conn: id, Err: err})
+		l.node.post(Dialed{Conn: id, Err: err, Again: i > 0})
 	}
 	l.want = l.want[told:]
 	if told == 0 && l.open == 0 && len(l.queue) > 0 {

@@ -119,7 +119,11 @@ func (r *track) told() (all []string) {
 			p := e.Lanes[0].Provider
 			all = append(all, fmt.Sprintf("%d places of %d", p.Connections, p.Chunk))
 		case Dialed:
-			all = append(all, fmt.Sprintf("dialed %d %v", e.Conn, e.Err))
+			text := fmt.Sprintf("dialed %d %v", e.Conn, e.Err)
+			if e.Again {
+				text += " again"
+			}
+			all = append(all, text)
 		case Sent:
 			taken := len(e.Answers)
 			if e.Answers == nil {
@@ -260,7 +264,7 @@ func TestWhoCannotBeDialled(t *testing.T) {
 			r.Errorf("%d places, %d connections", r.places, len(r.node.conns))
 		}
 		r.dial(3, 4, 5)
-		r.expect("dialed 3 no", "dialed 4 no", "dialed 5 no")
+		r.expect("dialed 3 no", "dialed 4 no again", "dialed 5 no")
 		if r.tape.dialed != 4 || len(r.node.conns) != 0 {
 			r.Errorf("dialed %d times, %d connections are kept", r.tape.dialed, len(r.node.conns))
 		}
