@@ -458,3 +458,51 @@ func TestDamagedPast(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTheIndexerLetsOthersGoFirst, for a minute.
+func TestTheIndexerLetsOthersGoFirst(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	x := &plan.Indexer{Store: w.store, Node: "a"}
+	known := profiles{}
+	put := func(state fanfare.ImportState) {
+		w.ok(w.store.Update(w.ctx, func(tx fanfare.ControlTx) error { return tx.PutImport(fanfare.Import{ID: "i", State: state}) }))
+	}
+	left := func() int {
+		w.ok(x.Tick(w.ctx))
+		members, err := w.store.LoadSet(w.ctx, 0, fanfare.SetUnindexed)
+		w.ok(err)
+		return members.Len()
+	}
+	for name, others := range map[string]func(on bool){
+		"an import": func(on bool) {
+			put(map[bool]fanfare.ImportState{true: fanfare.ImportRunning, false: fanfare.ImportDone}[on])
+		},
+		"a message": func(on bool) {
+			if on {
+				w.message("m", nil, fanfare.EventStart, fanfare.EventFrozen)
+			} else {
+				w.event("m", fanfare.EventCancel)
+			}
+		},
+	} {
+		others(true)
+		w.upsert(known, "u"+name, fanfare.ChangeMerge, map[string]any{"a": "b"})
+		for i := range 2 {
+			if n := left(); n != 1 {
+				t.Errorf("%s, look %d: %d are left", name, i, n)
+			}
+			w.clock.advance(30 * time.Second)
+		}
+		if n := left(); n != 0 {
+			t.Errorf("%s, after a minute: %d are left", name, n)
+		}
+		w.upsert(known, "v"+name, fanfare.ChangeMerge, map[string]any{"a": "b"})
+		if n := left(); n != 1 {
+			t.Errorf("%s goes on: %d are left", name, n)
+		}
+		others(false)
+		if n := left(); n != 0 {
+			t.Errorf("%s is over: %d are left", name, n)
+		}
+	}
+}

@@ -20,7 +20,7 @@ import (
 // The indexer's times.
 const (
 	indexEvery = time.Second      // it looks whether anybody is unindexed
-	indexYield = time.Minute      // that it lets an import run alone at most
+	indexYield = time.Minute      // that it lets imports and messages have the machine at most
 	indexLease = 30 * time.Second // only saves work: two at once void each other's taking
 )
 
@@ -40,7 +40,7 @@ type Indexer struct {
 	Node   string       // its name, for the lease
 	Logger *slog.Logger // nil: silent
 
-	since time.Time // when somebody was first found while an import ran; zero: not now
+	since time.Time // when somebody was first found while others were busy; zero: not now
 }
 
 // Run indexes until ctx ends.
@@ -63,7 +63,7 @@ func (x *Indexer) Run(ctx context.Context) error {
 	}
 }
 
-// Tick takes everybody who is unindexed, unless an import runs.
+// Tick takes everybody who is unindexed, unless an import runs or a message is being sent.
 func (x *Indexer) Tick(ctx context.Context) error {
 	mine := false
 	for n := range x.Store.Slots() {
@@ -101,8 +101,13 @@ func (x *Indexer) pending(ctx context.Context, s fanfare.Slot) (some bool, err e
 	return some, err
 }
 
-// may says whether it is this indexer's turn: it lets imports go first for a while.
+// may says whether it is this indexer's turn: it lets imports and messages go first for a while.
 func (x *Indexer) may(ctx context.Context) (mine bool, err error) {
+	looks, err := x.Store.Look(ctx)
+	if err != nil {
+		return false, err
+	}
+	busy := slices.ContainsFunc(looks, func(l fanfare.Look) bool { return l.State.Phase == fanfare.PhaseSending })
 	err = x.Store.Update(ctx, func(tx fanfare.ControlTx) error {
 		mine = false
 		imports, err := tx.Imports(fanfare.ImportRunning)
@@ -110,7 +115,7 @@ func (x *Indexer) may(ctx context.Context) (mine bool, err error) {
 			return err
 		}
 		switch now := tx.Now(); {
-		case len(imports) == 0:
+		case len(imports) == 0 && !busy:
 		case x.since.IsZero():
 			x.since = now
 			return nil
@@ -335,19 +340,28 @@ func (f *fold) values(v fanfare.SlotView, name string, family, restFamily fanfar
 	if !rest.Empty() {
 		room = 0
 	}
+	type value struct {
+		text    string
+		members []uint32
+	}
+	sorted := make([]value, 0, len(all))
+	for text, members := range all {
+		sorted = append(sorted, value{text, members})
+	}
+	slices.SortFunc(sorted, func(a, b value) int {
+		return cmp.Or(cmp.Compare(len(b.members), len(a.members)), strings.Compare(a.text, b.text))
+	})
 	more := set.New()
-	for _, value := range slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(all[b]), len(all[a])), strings.Compare(a, b))
-	}) {
-		set := fanfare.AttributeValueSet(family, name, value)
+	for _, v := range sorted {
+		set := fanfare.AttributeValueSet(family, name, v.text)
 		if _, some := slices.BinarySearch(there, set); !some {
 			if room <= 0 {
-				more.AddMany(all[value])
+				more.AddMany(v.members)
 				continue
 			}
 			room--
 		}
-		f.put(set, all[value])
+		f.put(set, v.members)
 	}
 	if !more.Empty() {
 		f.join[restName] = more
