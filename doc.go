@@ -32,11 +32,14 @@
 //   - claim 认领, lease 租约, fence 栅栏, step 步: a node's hold on a batch, its time limit, the number that makes a late holder's
 //     writes fail, the number of its last journal write. See [Claim], [Record].
 //   - revision 修订: a change of content after creation.
+//   - scope 范围: whom a resume means: what remains, or the failed or the uncertain, who then remain again. See [Scope].
+//   - settle 判定: a person, or a receipt, says what became of an uncertain item. See [Settle].
+//   - trigger 触发: what a scheduled message waits for, an event or the end of another message. See [Trigger].
 //
 // # Where the rules are
 //
-// [Next] is the state machine of messages, the only place that decides a transition. [Claim.Decide] and [Record.Decide] are the
-// only places that decide what a claim and a journal write do to a batch: a store reads the rows under the latch, asks them, and
-// writes what they answer in the same transaction. [Store], [Queue] and [Channel] are the contracts; storetest, queuetest and
+// [Next] is the state machine of messages, the only place that decides a transition. [Claim.Decide], [Record.Decide] and
+// [Amend.Decide] are the only places that decide what a claim, a journal write and whoever else changes a batch do to it: a store reads
+// the rows under the latch, asks them, and writes what they answer in the same transaction. [Store], [Queue] and [Channel] are the contracts; storetest, queuetest and
 // channeltest say what they promise.
 package fanfare

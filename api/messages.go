@@ -269,6 +269,9 @@ func (s *Server) changeMessage(ctx context.Context, c *call, in *messageChangeIn
 			if m, _, err = fanfare.TransitionIn(tx, m, fanfare.EventSchedule, nil); err != nil {
 				return nil, err
 			}
+			if err := c.audit(tx, "message."+string(fanfare.EventSchedule), string(m.ID), essential(&m)); err != nil {
+				return nil, err
+			}
 		}
 		waits, err := waitsFor(tx, &m)
 		if err != nil {

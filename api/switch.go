@@ -40,6 +40,9 @@ func (s *Server) pauseAll(ctx context.Context, c *call) (*reply[switchView], err
 			} else if err != nil {
 				return nil, err
 			}
+			if err := c.audit(tx, "message."+string(fanfare.EventPause), string(next.ID), "pause_all"); err != nil {
+				return nil, err
+			}
 			paused = append(paused, next)
 			v.Messages = append(v.Messages, string(next.ID))
 			known = slices.DeleteFunc(known, func(k switchedOff) bool { return k.Message == next.ID })
@@ -130,6 +133,9 @@ func (s *Server) resumeAll(ctx context.Context, c *call) (*reply[resumedView], e
 			if errors.Is(err, fanfare.ErrState) || err == nil && verdict == fanfare.Same {
 				continue
 			} else if err != nil {
+				return nil, err
+			}
+			if err := c.audit(tx, "message."+string(fanfare.EventResume), string(next.ID), "resume_all"); err != nil {
 				return nil, err
 			}
 			again = append(again, next)
