@@ -128,6 +128,7 @@ type Message struct {
 	Outcome    Outcome
 	Waiting    *WaitingFor
 	Test       bool // made with a test key: every channel is the sandbox
+	Recall     Recall
 }
 
 // WaitingFor says why a message that is sending does not move, as far as the nodes know.

@@ -20,6 +20,7 @@ type Store interface {
 	Journal
 	Reports
 	Receipts
+	Inboxes
 	Upkeep
 }
 

@@ -19,10 +19,14 @@ func messageColumns(m *fanfare.Message) (before, after []driver.Value, err error
 	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, nil, fmt.Errorf("message %s: %w", m.ID, err)
 	}
+	var expires time.Time
+	if m.Channel == fanfare.ChannelInbox && !m.StartedAt.IsZero() {
+		expires = m.ExpiresAt()
+	}
 	before = []driver.Value{m.Name, string(m.Channel), int64(m.Phase.Status()), string(m.Phase), int64(m.Generation), string(m.PauseReason),
 		string(m.PausedFrom), string(m.Ending), int64(m.Revision), m.Provider, m.Topic, m.Essential, m.Test, m.SendAt, m.NotAfter,
 		int64(m.StartGrace), m.Rate, string(m.Priority), string(m.Uncertain), string(m.Dedupe), string(m.Outcome)}
-	after = []driver.Value{m.UpdatedAt, m.StartedAt, m.FinishedAt, trigger, waiting, tags, raw(m.Audience), raw(m.Data), raw(m.Metadata), content, scopes}
+	after = []driver.Value{m.UpdatedAt, m.StartedAt, m.FinishedAt, trigger, waiting, tags, raw(m.Audience), raw(m.Data), raw(m.Metadata), content, scopes, string(m.Recall), expires}
 	return before, after, nil
 }
 
@@ -36,7 +40,7 @@ func (c *conn) scanMessage(r []driver.Value, m *fanfare.Message) error {
 		Test: integer(r[13]) != 0, SendAt: moment(r[14]), NotAfter: moment(r[15]), StartGrace: time.Duration(integer(r[16])), Rate: real(r[17]),
 		Priority: fanfare.Priority(text(r[18])), Uncertain: fanfare.Policy(text(r[19])), Dedupe: fanfare.Dedupe(text(r[20])),
 		Outcome: fanfare.Outcome(text(r[21])), CreatedAt: moment(r[22]), UpdatedAt: moment(r[23]), StartedAt: moment(r[24]),
-		FinishedAt: moment(r[25]), Audience: rawOf(r[29]), Data: rawOf(r[30]), Metadata: rawOf(r[31]),
+		FinishedAt: moment(r[25]), Audience: rawOf(r[29]), Data: rawOf(r[30]), Metadata: rawOf(r[31]), Recall: fanfare.Recall(text(r[34])),
 	}
 	what := fmt.Sprintf("messages row %d", m.Num)
 	return errors.Join(c.decode(what, r[26], &m.Trigger), c.decode(what, r[27], &m.Waiting), c.decode(what, r[28], &m.Tags),

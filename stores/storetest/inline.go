@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"time"
+
 	"fanfare"
 	"fanfare/set"
 )
@@ -16,6 +18,8 @@ func inlineScenarios() []scenario {
 		{"a settling claim delivers nothing", deliverSettle},
 		{"what is left of a batch", deliverRest},
 		{"a damaged row is held", deliverDamaged},
+		{"which messages are in inboxes", inboxMessages},
+		{"to whom of a chunk they were delivered", inboxChunk},
 	}
 }
 
@@ -198,5 +202,99 @@ func deliverDamaged(x *fixture) {
 	x.answers(a, fanfare.Failed, "claim")
 	if row := x.peek(ref(m, s, 0)); row.State != fanfare.BatchHeld || row.Sent != 0 {
 		x.t.Errorf("%+v", row)
+	}
+}
+
+func inboxMessages(x *fixture) {
+	begun := x.now()
+	put := func(id fanfare.MessageID, edit func(m *fanfare.Message)) {
+		m := fanfare.Message{ID: id, Channel: fanfare.ChannelInbox, Revision: 2, State: fanfare.State{Phase: fanfare.PhaseCompleted, Generation: 1}, CreatedAt: begun,
+			UpdatedAt: begun, StartedAt: begun}
+		edit(&m)
+		x.update(func(tx fanfare.ControlTx) error { return tx.InsertMessage(&m) })
+	}
+	put("first", func(*fanfare.Message) {})
+	put("later", func(m *fanfare.Message) { m.StartedAt, m.Phase = begun.Add(time.Second), fanfare.PhasePreparing })
+	put("same", func(m *fanfare.Message) { m.Recall = fanfare.RecallUnread })
+	put("draft", func(m *fanfare.Message) { m.StartedAt, m.Phase = time.Time{}, fanfare.PhaseDraft })
+	put("mail", func(m *fanfare.Message) { m.Channel = fanfare.ChannelEmail })
+	put("test", func(m *fanfare.Message) { m.Test = true })
+	put("recalled", func(m *fanfare.Message) { m.Recall = fanfare.RecallAll })
+	put("soon", func(m *fanfare.Message) { m.StartedAt, m.Content.ExpiresAt = begun.Add(-time.Hour), begun.Add(time.Minute) })
+	check := func(what string, want ...fanfare.MessageID) {
+		x.t.Helper()
+		all, err := x.InboxMessages(x.ctx)
+		x.ok(err)
+		var got []fanfare.MessageID
+		for _, m := range all {
+			got = append(got, m.ID)
+		}
+		x.same(got, want, what)
+	}
+	check("newest start first", "later", "same", "first", "soon")
+	all, err := x.InboxMessages(x.ctx)
+	x.ok(err)
+	all[1].Num = 0
+	x.same(all[1], fanfare.InboxMessage{ID: "same", Revision: 2, Phase: fanfare.PhaseCompleted, Recall: fanfare.RecallUnread, StartedAt: begun, ExpiresAt: begun.Add(fanfare.ExpireAfter)}, "one of them")
+	x.clock.Advance(time.Minute)
+	check("one has expired", "later", "same", "first")
+	x.update(func(tx fanfare.ControlTx) error {
+		m, err := tx.Message("same")
+		if err != nil {
+			return err
+		}
+		x.same(m.Recall, fanfare.RecallUnread, "the recall as kept")
+		m.Recall = fanfare.RecallAll
+		return tx.SaveMessage(&m, m.Phase, m.Generation)
+	})
+	check("another is recalled", "later", "first")
+	x.clock.Advance(fanfare.ExpireAfter)
+	check("all are over")
+}
+
+func inboxChunk(x *fixture) {
+	const s = 1
+	planned := every(3, 70_000)
+	m, other := x.inbox(s, planned), x.inbox(s, set.Of(5, 200_000))
+	nobody := x.message()
+	read := func(chunk uint16, of ...fanfare.MessageNum) []fanfare.InboxPart {
+		x.t.Helper()
+		parts, err := x.InboxChunk(x.ctx, s, chunk, of)
+		x.ok(err)
+		if len(parts) != len(of) {
+			x.t.Fatalf("%d parts of %d messages", len(parts), len(of))
+		}
+		return parts
+	}
+	for i, p := range read(1, m, nobody, other, m+99) {
+		if p.Open != (i == 0) || p.Members != nil || p.Damaged != nil {
+			x.t.Errorf("part %d before the delivery: %+v", i, p)
+		}
+	}
+	_, _, err := x.ChangeSet(x.ctx, s, fanfare.SetAlive, nil, set.Of(66_000, 69_000))
+	x.ok(err)
+	at := x.now()
+	x.answers(x.claim(inline(ref(m, s, 1))), fanfare.Applied, "claim")
+	x.clock.Advance(time.Minute)
+	x.answers(x.claim(inline(ref(other, s, 1))), fanfare.Applied, "claim")
+	parts := read(1, other, m)
+	want := planned.Clone()
+	want.RemoveRange(0, set.ChunkSize)
+	want.Subtract(set.Of(66_000, 69_000))
+	if p := parts[1]; !p.At.Equal(at) || p.Open || p.Members == nil || !p.Members.Equal(want) || parts[0].Members != nil {
+		x.t.Errorf("%+v", parts)
+	}
+	if p := read(3, m, other); p[0].Members != nil || !p[1].Members.Equal(set.Of(200_000)) || !p[1].At.Equal(x.now()) {
+		x.t.Errorf("the last chunk: %+v", p)
+	}
+	if p := read(0, m, other); !p[0].Open || !p[1].Open {
+		x.t.Errorf("what was not delivered: %+v", p)
+	}
+	if x.backend.Damage != nil {
+		x.backend.Damage(x.t, other, s, fanfare.PartSend)
+		x.answers(x.claim(inline(ref(m, s, 0))), fanfare.Applied, "claim")
+		if p := read(0, other, m); (p[0].Damaged != nil) == p[0].Open || p[1].Damaged != nil || p[1].Members == nil {
+			x.t.Errorf("beside a damaged row: %+v", p)
+		}
 	}
 }

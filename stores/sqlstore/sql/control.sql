@@ -1,7 +1,7 @@
 -- fragment: message
 num, id, name, channel, phase, generation, pause_reason, paused_from, ending, revision, provider, topic, essential, test, send_at,
   not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at, finished_at, trigger_by, waiting,
-  tags, audience, data, metadata, content, scopes;
+  tags, audience, data, metadata, content, scopes, recall;
 
 -- name: settings.get
 SELECT value FROM settings WHERE name = ?;
@@ -30,17 +30,21 @@ SELECT num, id, phase, generation, pause_reason, paused_from, ending, revision, 
   send_at, not_after, start_grace, trigger_by IS NOT NULL AS waits, topic, essential, scopes IS NOT NULL AS reopens
 FROM messages WHERE status <> 3 AND phase <> 'draft' ORDER BY num;
 
+-- name: messages.inbox
+SELECT num, id, revision, phase, recall, started_at, expires_at FROM messages
+WHERE channel = 'inbox' AND started_at > 0 AND recall <> 'all' AND test = 0 AND expires_at > ? ORDER BY started_at DESC, num DESC;
+
 -- name: messages.insert
 INSERT INTO messages (id, name, channel, status, phase, generation, pause_reason, paused_from, ending, revision, provider, topic,
   essential, test, send_at, not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at,
-  finished_at, trigger_by, waiting, tags, audience, data, metadata, content, scopes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+  finished_at, trigger_by, waiting, tags, audience, data, metadata, content, scopes, recall, expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: messages.save
 UPDATE messages SET name = ?, channel = ?, status = ?, phase = ?, generation = ?, pause_reason = ?, paused_from = ?, ending = ?,
   revision = ?, provider = ?, topic = ?, essential = ?, test = ?, send_at = ?, not_after = ?, start_grace = ?, rate = ?, priority = ?,
   uncertain = ?, dedupe = ?, outcome = ?, updated_at = ?, started_at = ?, finished_at = ?, trigger_by = ?, waiting = ?,
-  tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?
+  tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?, recall = ?, expires_at = ?
 WHERE id = ? AND phase = ? AND generation = ?;
 
 -- name: messages.delete

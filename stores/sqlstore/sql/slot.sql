@@ -84,6 +84,13 @@ SELECT chunk, n, first FROM audiences WHERE message = ? AND slot = ? AND part = 
 -- name: audiences.chunk
 SELECT chunk, n, first, crc, members FROM audiences WHERE message = ? AND slot = ? AND part = 'send' AND chunk = ?;
 
+-- name: audiences.inbox
+WITH want (place, message) AS (VALUES /*rows*/(?, ?)/*end*/)
+SELECT w.place, a.chunk, a.n, a.first, a.crc, a.members, b.state, b.n, b.failed + b.skipped + b.uncertain, b.runs
+FROM want w CROSS JOIN audiences a ON a.message = w.message AND a.slot = ? AND a.part = 'send' AND a.chunk = ?
+LEFT JOIN batches b ON b.message = a.message AND b.slot = a.slot AND b.batch = (
+  SELECT COUNT(*) FROM audiences o WHERE o.message = a.message AND o.slot = a.slot AND o.part = 'send' AND o.chunk < a.chunk);
+
 -- name: audiences.sizes
 SELECT part, SUM(n) FROM audiences WHERE message = ? AND slot = ? GROUP BY part;
 

@@ -1,0 +1,260 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanfare"
+)
+
+// Filter picks messages of an inbox.
+type Filter string
+
+// The filters.
+const (
+	Active   Filter = "" // not archived
+	Unread   Filter = "unread"
+	All      Filter = "all"
+	Archived Filter = "archived"
+)
+
+// Query asks for a page.
+type Query struct {
+	Filter Filter
+	Cursor string // of the page before
+	Limit  int
+}
+
+// Counts are of active messages: not expired, not recalled, not archived.
+type Counts struct{ Unread, Unseen, Total int }
+
+// Item is one message in somebody's inbox. Zero times: not so.
+type Item struct {
+	Message    fanfare.MessageID
+	SentAt     time.Time
+	SeenAt     time.Time
+	ReadAt     time.Time
+	ArchivedAt time.Time
+	Content    []byte // members of a JSON object: title, body, url. It is not to be changed
+	entry      *entry
+	compiled   Content
+}
+
+// Page is a part of an inbox.
+type Page struct {
+	Items []Item
+	Counts
+	Next string // the cursor of what follows; empty: nothing does
+}
+
+// ErrCursor says that a cursor is none.
+var ErrCursor = errors.New("no such cursor; take next_cursor of the page before")
+
+// position is where a message stands among all.
+type position struct {
+	at  int64 // its start
+	num fanfare.MessageNum
+}
+
+func positionOf(m *fanfare.InboxMessage) position { return position{m.StartedAt.UnixMicro(), m.Num} }
+
+// after says whether it comes after o, newest start first.
+func (p position) after(o position) bool { return p.at < o.at || p.at == o.at && p.num < o.num }
+
+func (p position) String() string {
+	return strconv.FormatInt(p.at, 36) + "." + strconv.FormatInt(int64(p.num), 36)
+}
+
+func parsePosition(s string) (p position, err error) {
+	at, num, ok := strings.Cut(s, ".")
+	p.at, err = strconv.ParseInt(at, 36, 64)
+	n, err2 := strconv.ParseInt(num, 36, 64)
+	if !ok || err != nil || err2 != nil {
+		return p, ErrCursor
+	}
+	p.num = fanfare.MessageNum(n)
+	return p, nil
+}
+
+// Count counts somebody's inbox.
+func (r *Reader) Count(ctx context.Context, who fanfare.Person) (n Counts, err error) {
+	at, low := placeOf(who)
+	err = r.with(ctx, at, func(c *chunk) { n = c.of(low) })
+	return n, err
+}
+
+func (c *chunk) of(low uint16) Counts {
+	n := c.counts[low]
+	return Counts{int(n.unread), int(n.unseen), int(n.total)}
+}
+
+// Page reads a page of somebody's inbox, newest start first. ErrCursor.
+func (r *Reader) Page(ctx context.Context, who fanfare.Person, q Query) (p Page, err error) {
+	var from position
+	if q.Cursor != "" {
+		if from, err = parsePosition(q.Cursor); err != nil {
+			return p, err
+		}
+	}
+	at, low := placeOf(who)
+	p.Items = make([]Item, 0, q.Limit)
+	if err := r.with(ctx, at, func(c *chunk) {
+		p.Counts = c.of(low)
+		for _, cell := range c.cells {
+			if q.Cursor != "" && !positionOf(&cell.entry.InboxMessage).after(from) || !cell.picks(low, q.Filter) {
+				continue
+			}
+			if len(p.Items) == q.Limit {
+				p.Next = positionOf(&p.Items[q.Limit-1].entry.InboxMessage).String()
+				return
+			}
+			p.Items = append(p.Items, Item{Message: cell.entry.ID, SentAt: cell.sentAt, SeenAt: cell.seen.get(low).Time(), ReadAt: cell.read.get(low).Time(),
+				ArchivedAt: cell.archived.get(low).Time(), entry: cell.entry, compiled: cell.entry.content})
+		}
+	}); err != nil {
+		return p, err
+	}
+	return p, r.fill(ctx, who, p.Items)
+}
+
+func (c *cell) picks(low uint16, f Filter) bool {
+	if !c.visible(low) {
+		return false
+	}
+	switch f {
+	case All:
+		return true
+	case Archived:
+		return c.archived.has(low)
+	case Unread:
+		return !c.archived.has(low) && !c.read.has(low)
+	}
+	return !c.archived.has(low)
+}
+
+// fill puts the contents into items.
+func (r *Reader) fill(ctx context.Context, who fanfare.Person, items []Item) error {
+	var profile *fanfare.Recipient
+	for i := range items {
+		it := &items[i]
+		if it.compiled == nil {
+			if err := r.compile(ctx, it); err != nil {
+				return err
+			}
+		}
+		if it.compiled == nil { // gone since
+			it.Content = []byte(nothing)
+			continue
+		}
+		if !it.compiled.Personal() {
+			it.Content, _ = it.compiled.Fixed("")
+			continue
+		}
+		if profile == nil {
+			var err error
+			if profile, err = r.profile(ctx, who); err != nil {
+				return err
+			}
+		}
+		if fixed, ok := it.compiled.Fixed(profile.Locale); ok {
+			it.Content = fixed
+			continue
+		}
+		var err error
+		if it.Content, err = it.compiled.Render(nil, &fanfare.Outgoing{Recipient: profile, Person: who, Date: r.Now()}); err != nil {
+			r.Logger.Error("an inbox message cannot be rendered", "message", it.Message, "error", err)
+			it.Content = []byte(nothing)
+		}
+	}
+	return nil
+}
+
+const nothing = `"title":"","body":"","url":""`
+
+// compile compiles a message's content as it is now, once for all who read it.
+func (r *Reader) compile(ctx context.Context, it *Item) error {
+	var m fanfare.Message
+	err := r.Store.View(ctx, func(v fanfare.ControlView) (err error) {
+		m, err = v.Message(it.Message)
+		return err
+	})
+	if errors.Is(err, fanfare.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	content, err := r.Compile(&m)
+	if err != nil {
+		return fmt.Errorf("message %s: its content: %w", m.ID, err)
+	}
+	it.compiled = content
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if it.entry.Revision == m.Revision {
+		it.entry.content = content
+	}
+	return nil
+}
+
+// profile reads somebody's profile; an erased one is empty.
+func (r *Reader) profile(ctx context.Context, who fanfare.Person) (*fanfare.Recipient, error) {
+	now := r.Store.people.Load()
+	r.peopleMu.Lock()
+	if r.people != now || len(r.profiles) >= mostPeople {
+		r.forgetPeople(now)
+	}
+	p := r.profiles[who]
+	r.peopleMu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	rows, err := r.Store.Profiles(ctx, who.Slot, []fanfare.Seq{who.Seq})
+	if err != nil {
+		return nil, err
+	}
+	p = &rows[0]
+	r.peopleMu.Lock()
+	defer r.peopleMu.Unlock()
+	if r.people == now {
+		r.profiles[who] = p
+	}
+	return p, nil
+}
+
+func (r *Reader) forgetPeople(now int64) {
+	r.people, r.numbers, r.profiles = now, make(map[string]fanfare.Person), make(map[fanfare.Person]*fanfare.Recipient)
+}
+
+// Who finds somebody by external id. ErrNotFound.
+func (r *Reader) Who(ctx context.Context, externalID string) (fanfare.Person, error) {
+	now := r.Store.people.Load()
+	r.peopleMu.Lock()
+	if r.people != now || len(r.numbers) >= mostPeople {
+		r.forgetPeople(now)
+	}
+	who, known := r.numbers[externalID]
+	r.peopleMu.Unlock()
+	if known {
+		return who, nil
+	}
+	slot := fanfare.SlotOf(externalID, r.Store.Slots())
+	seqs, err := r.Store.Resolve(ctx, slot, []string{externalID})
+	if err != nil {
+		return who, err
+	}
+	if seqs[0] < 0 {
+		return who, fmt.Errorf("recipient: %w", fanfare.ErrNotFound)
+	}
+	who = fanfare.Person{Slot: slot, Seq: fanfare.Seq(seqs[0])} //nolint:gosec // a store's seq
+	r.peopleMu.Lock()
+	defer r.peopleMu.Unlock()
+	if r.people == now {
+		r.numbers[externalID] = who
+	}
+	return who, nil
+}

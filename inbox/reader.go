@@ -1,0 +1,435 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// Content is a message's content as its channel compiled it.
+type Content interface {
+	// Personal says whether the profile of whoever reads has to be known.
+	Personal() bool
+	// Fixed gives the members of a JSON object that everybody with a locale finds, if nothing of a recipient stands in them.
+	Fixed(locale string) ([]byte, bool)
+	// Render appends those of one recipient.
+	Render(dst []byte, it *fanfare.Outgoing) ([]byte, error)
+}
+
+// Config makes a reader.
+type Config struct {
+	Store *Watched
+	// Compile compiles a message's content.
+	Compile func(m *fanfare.Message) (Content, error)
+	// CacheBytes bounds what is kept in memory; 0: 256 MB.
+	CacheBytes int
+	Now        func() time.Time // nil: time.Now; of expiry
+	Logger     *slog.Logger     // nil: silent
+}
+
+const (
+	defaultCache = 256 << 20
+	// mostMessages is how many active messages there may be: older ones are in no inbox. Counts have two bytes.
+	mostMessages = 1<<16 - 1
+	mostPeople   = 100_000 // whose numbers and profiles are kept
+)
+
+// Reader reads inboxes. Its methods may be called by many goroutines at once.
+type Reader struct {
+	Config
+	tick atomic.Int64
+
+	syncing sync.Mutex // held while the store is asked for news
+	loading sync.Mutex // held while a chunk is loaded
+
+	mu      sync.RWMutex // guards what follows, and what the chunks and entries hold
+	known   bool         // the log's place is
+	log     int64        // generation of the store's log that was taken over
+	after   []int64      // by shard, its place
+	state   int64        // generation of the messages
+	expires time.Time    // when the first of them is gone
+	entries []*entry     // newest start first
+	version int64        // rises when others are in it, or one was recalled
+	chunks  map[place]*chunk
+	bytes   int
+	coming  map[place]*[]fanfare.Note // what the log said while a chunk was loaded
+
+	peopleMu sync.Mutex // guards what follows
+	people   int64      // generation of the profiles
+	numbers  map[string]fanfare.Person
+	profiles map[fanfare.Person]*fanfare.Recipient
+}
+
+// entry is an active message.
+type entry struct {
+	fanfare.InboxMessage
+	content Content // nil: not compiled since its last change
+}
+
+// New makes a reader.
+func New(c Config) *Reader {
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = defaultCache
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Reader{Config: c, state: -1, after: make([]int64, c.Store.Shards()), chunks: make(map[place]*chunk), coming: make(map[place]*[]fanfare.Note)}
+	r.forgetPeople(0)
+	return r
+}
+
+// current says whether everything that was changed through the store up to now is known.
+func (r *Reader) current() bool {
+	return r.known && r.log == r.Store.log.Load() && r.state == r.Store.state.Load() && (len(r.entries) == 0 || r.Now().Before(r.expires))
+}
+
+// sync takes over what was changed. Who comes while somebody does it waits, and shares the next time.
+func (r *Reader) sync(ctx context.Context) error {
+	r.mu.RLock()
+	is := r.current()
+	r.mu.RUnlock()
+	if is {
+		return nil
+	}
+	r.syncing.Lock()
+	defer r.syncing.Unlock()
+	r.mu.RLock()
+	state, log, known, expired := r.state, r.log, r.known, len(r.entries) > 0 && !r.Now().Before(r.expires)
+	r.mu.RUnlock()
+	if now := r.Store.state.Load(); now != state || expired { // read before the store is: what comes later is seen next time
+		if err := r.list(ctx, now); err != nil {
+			return err
+		}
+	}
+	now := r.Store.log.Load()
+	if now == log && known {
+		return nil
+	}
+	for shard := range r.after {
+		if err := r.follow(ctx, shard, known); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known, r.log = true, now
+	r.evict(nil)
+	return nil
+}
+
+// list reads which messages are active.
+func (r *Reader) list(ctx context.Context, state int64) error {
+	all, err := r.Store.InboxMessages(ctx)
+	if err != nil {
+		return err
+	}
+	all = all[:min(len(all), mostMessages)]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := make(map[fanfare.MessageNum]*entry, len(r.entries))
+	for _, e := range r.entries {
+		was[e.Num] = e
+	}
+	differs := len(all) != len(r.entries)
+	entries := make([]*entry, len(all))
+	r.expires = time.Time{}
+	for i, m := range all {
+		e := was[m.Num]
+		if e == nil {
+			e = &entry{InboxMessage: m}
+		}
+		differs = differs || r.entries[i] != e || e.Recall != m.Recall
+		if e.Revision != m.Revision {
+			e.content = nil
+		}
+		e.InboxMessage, entries[i] = m, e
+		if r.expires.IsZero() || m.ExpiresAt.Before(r.expires) {
+			r.expires = m.ExpiresAt
+		}
+	}
+	r.entries, r.state = entries, state
+	if differs {
+		r.version++
+	}
+	return nil
+}
+
+// follow takes over what the log of a shard says since the last time. What was folded since is not known any more: then all begins anew.
+func (r *Reader) follow(ctx context.Context, shard int, known bool) error {
+	for {
+		page, err := r.Store.Tail(ctx, shard, r.after[shard]) // written below only, while syncing is held
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		if page.Folded > r.after[shard] && known {
+			clear(r.chunks)
+			r.bytes = 0
+			for _, notes := range r.coming {
+				*notes = append(*notes, fanfare.Note{}) // of no message: it says that the chunk has to be loaded again
+			}
+		}
+		for _, e := range page.Entries {
+			for i := range e.Notes {
+				r.apply(&e.Notes[i])
+			}
+		}
+		r.after[shard] = page.Next
+		r.mu.Unlock()
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+func (r *Reader) apply(n *fanfare.Note) {
+	at, _ := placeOf(n.Person)
+	if notes := r.coming[at]; notes != nil {
+		*notes = append(*notes, *n)
+	}
+	if c := r.chunks[at]; c != nil {
+		grown := c.apply(n)
+		c.bytes += grown
+		r.bytes += grown
+	}
+}
+
+// with calls fn with somebody's chunk as it is now, while nothing changes it.
+func (r *Reader) with(ctx context.Context, at place, fn func(c *chunk)) error {
+	if err := r.sync(ctx); err != nil {
+		return err
+	}
+	for {
+		r.mu.RLock()
+		if c := r.chunks[at]; r.good(c) {
+			c.used.Store(r.tick.Add(1))
+			fn(c)
+			r.mu.RUnlock()
+			return nil
+		}
+		r.mu.RUnlock()
+		if err := r.load(ctx, at); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Reader) good(c *chunk) bool {
+	return c != nil && c.version == r.version && (!c.open || c.state == r.state)
+}
+
+// load reads what is missing of a chunk and puts it together.
+func (r *Reader) load(ctx context.Context, at place) error {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	r.mu.Lock()
+	old := r.chunks[at]
+	if r.good(old) {
+		r.mu.Unlock()
+		return nil
+	}
+	notes := new([]fanfare.Note)
+	r.coming[at] = notes
+	version, state := r.version, r.state
+	entries := slices.Clone(r.entries)
+	var missing []fanfare.InboxMessage
+	for _, e := range entries {
+		if old == nil || !old.nobody[e.Num] && (old.by[e.Num] == nil || !old.by[e.Num].settled) {
+			missing = append(missing, e.InboxMessage)
+		}
+	}
+	r.mu.Unlock()
+	cells, err := r.read(ctx, at, missing)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.coming, at)
+	if err != nil {
+		return err
+	}
+	if r.chunks[at] != old || slices.ContainsFunc(*notes, func(n fanfare.Note) bool { return n.Message == 0 }) {
+		return nil // it is asked for again
+	}
+	c := &chunk{place: at, version: version, state: state, by: make(map[fanfare.MessageNum]*cell, len(entries)), nobody: make(map[fanfare.MessageNum]bool)}
+	r.assemble(c, old, entries, cells, *notes)
+	c.bytes = c.size()
+	c.used.Store(r.tick.Add(1))
+	if old != nil {
+		r.bytes -= old.bytes
+	}
+	r.chunks[at] = c
+	r.bytes += c.bytes
+	r.evict(c)
+	return nil
+}
+
+// assemble makes a chunk of what was read and what was known before. Its counts follow where little is new.
+func (r *Reader) assemble(c, old *chunk, entries []*entry, cells map[fanfare.MessageNum]*cell, notes []fanfare.Note) {
+	type change struct {
+		cell *cell
+		by   uint16
+	}
+	const out = ^uint16(0)
+	var changes []change
+	for _, e := range entries {
+		is, wasRead := cells[e.Num]
+		var was *cell
+		if old != nil {
+			was = old.by[e.Num]
+		}
+		if !wasRead {
+			is = was
+		}
+		if is == nil {
+			c.nobody[e.Num] = true
+			continue
+		}
+		is.entry = e
+		readers := e.Recall == fanfare.RecallUnread
+		switch {
+		case wasRead:
+			for i := range notes {
+				if notes[i].Message == e.Num {
+					is.note(&notes[i])
+				}
+			}
+			is.readers = readers
+			changes = append(changes, change{is, 1})
+		case is.readers != readers:
+			old.add(is, out)
+			is.readers = readers
+			changes = append(changes, change{is, 1})
+		}
+		c.cells, c.by[e.Num], c.open = append(c.cells, is), is, c.open || !is.settled
+	}
+	if old != nil {
+		for num, was := range old.by {
+			if c.by[num] != was {
+				changes = append(changes, change{was, out})
+			}
+		}
+	}
+	if old == nil || len(changes) > 32 {
+		c.recount()
+		return
+	}
+	c.counts = old.counts
+	for _, ch := range changes {
+		c.add(ch.cell, ch.by)
+	}
+}
+
+// evict makes room, but never of the chunk that is needed now.
+func (r *Reader) evict(keep *chunk) {
+	for r.bytes > r.CacheBytes && len(r.chunks) > 1 {
+		var oldest *chunk
+		for _, c := range r.chunks {
+			if c != keep && (oldest == nil || c.used.Load() < oldest.used.Load()) {
+				oldest = c
+			}
+		}
+		delete(r.chunks, oldest.place)
+		r.bytes -= oldest.bytes
+	}
+}
+
+// read reads messages of a chunk; nil: nobody in it gets the message.
+func (r *Reader) read(ctx context.Context, at place, missing []fanfare.InboxMessage) (map[fanfare.MessageNum]*cell, error) {
+	cells := make(map[fanfare.MessageNum]*cell, len(missing))
+	nums := make([]fanfare.MessageNum, len(missing))
+	for i := range missing {
+		nums[i] = missing[i].Num
+	}
+	parts, err := r.Store.InboxChunk(ctx, at.slot, at.chunk, nums)
+	if err != nil {
+		return nil, err
+	}
+	var last *cell // with a block that others may share
+	for i, p := range parts {
+		frozen, over := goesOn(missing[i].Phase)
+		if p.Damaged != nil {
+			r.Logger.Error("a message cannot be shown in inboxes", "message", missing[i].ID, "error", p.Damaged)
+		}
+		c := &cell{sentAt: p.At, settled: over || !p.Open && (frozen || p.Members != nil)}
+		if p.Members == nil || p.Members.Empty() || p.Damaged != nil {
+			if cells[nums[i]] = nil; !c.settled {
+				cells[nums[i]] = c
+			}
+			continue
+		}
+		if c.to = blockOf(p.Members); last != nil && last.to.same(&c.to) {
+			c.to = last.to
+		}
+		last = c
+		if err := r.marks(ctx, at, nums[i], c); err != nil {
+			return nil, err
+		}
+		cells[nums[i]] = c
+	}
+	return cells, nil
+}
+
+// goesOn says of a message whose audience stands that it does, and of one whose delivery is over that nothing comes any more.
+func goesOn(p fanfare.Phase) (frozen, over bool) {
+	switch p {
+	case fanfare.PhaseSending, fanfare.PhasePausing, fanfare.PhaseCancelling:
+		return true, false
+	}
+	return p.Final(), p.Final()
+}
+
+// marks reads who of a chunk has marked a message, and when.
+func (r *Reader) marks(ctx context.Context, at place, m fanfare.MessageNum, c *cell) error {
+	counts, err := r.Store.ReceiptCounts(ctx, m, at.slot)
+	if err != nil || len(counts) == 0 {
+		return r.damaged(m, err)
+	}
+	kinds := map[fanfare.ReceiptKind]*marks{fanfare.ReceiptSeen: &c.seen, fanfare.ReceiptRead: &c.read, fanfare.ReceiptUnread: &c.unread, fanfare.ReceiptArchived: &c.archived}
+	marked := set.New()
+	for kind := range kinds {
+		if counts[kind] == 0 {
+			continue
+		}
+		members, err := r.Store.ReceiptSet(ctx, m, at.slot, kind)
+		if err != nil {
+			return r.damaged(m, err)
+		}
+		first := uint64(at.chunk) << 16
+		marked.Union(set.And(members, set.Range(first, first+set.ChunkSize)))
+	}
+	seqs := marked.ToArray()
+	if len(seqs) == 0 {
+		return nil
+	}
+	times, err := r.Store.ReceiptTimes(ctx, m, at.slot, seqs)
+	if err != nil {
+		return r.damaged(m, err)
+	}
+	for i := range times {
+		for kind, of := range kinds {
+			if stamp := times[i][kind]; stamp.At != 0 {
+				of.lows, of.at = append(of.lows, uint16(seqs[i])), append(of.at, stamp.At) //nolint:gosec // the low half
+			}
+		}
+	}
+	return nil
+}
+
+// damaged lets an inbox be shown though some marks of one message cannot be read: the doctor names them.
+func (r *Reader) damaged(m fanfare.MessageNum, err error) error {
+	if errors.Is(err, fanfare.ErrDamaged) {
+		r.Logger.Error("marks of a message cannot be read; its readers see it as new", "message", int64(m), "error", err)
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+package inbox
+
+import (
+	"context"
+	"sync/atomic"
+
+	"fanfare"
+	"fanfare/set"
+)
+
+// Watched is a store that notes when something was changed through it which inboxes show. Its methods answer after that is noted, so whoever
+// reads after an answer knows of the change.
+type Watched struct {
+	fanfare.Store
+	state  atomic.Int64 // rises with each change of a message, or of what was delivered
+	log    atomic.Int64 // with receipts
+	people atomic.Int64 // with profiles
+}
+
+// Watch watches a store.
+func Watch(s fanfare.Store) *Watched { return &Watched{Store: s} }
+
+// Update implements fanfare.Control.
+func (w *Watched) Update(ctx context.Context, fn func(fanfare.ControlTx) error) error {
+	defer w.state.Add(1)
+	return w.Store.Update(ctx, fn)
+}
+
+// Freeze implements fanfare.Freezer.
+func (w *Watched) Freeze(ctx context.Context, s fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (bool, error) {
+	if size == fanfare.WholeRows {
+		defer w.state.Add(1)
+	}
+	return w.Store.Freeze(ctx, s, m, g, size, fn)
+}
+
+// Forget implements fanfare.Freezer.
+func (w *Watched) Forget(ctx context.Context, s fanfare.Slot, m fanfare.MessageNum) error {
+	defer w.state.Add(1)
+	return w.Store.Forget(ctx, s, m)
+}
+
+// Append implements fanfare.Journal.
+func (w *Watched) Append(ctx context.Context, shard int, entries []fanfare.Entry) []fanfare.EntryAnswer {
+	for i := range entries {
+		if c := entries[i].Claim; c != nil && c.Deliver != nil || entries[i].Amend != nil {
+			defer w.state.Add(1)
+			break
+		}
+	}
+	return w.Store.Append(ctx, shard, entries)
+}
+
+// LogReceipts implements fanfare.Receipts.
+func (w *Watched) LogReceipts(ctx context.Context, shard int, receipts []fanfare.Receipt) ([]fanfare.Logged, error) {
+	defer w.log.Add(1)
+	return w.Store.LogReceipts(ctx, shard, receipts)
+}
+
+// Upsert implements fanfare.People.
+func (w *Watched) Upsert(ctx context.Context, s fanfare.Slot, changes []fanfare.RecipientChange, opt fanfare.UpsertOptions) ([]fanfare.Upserted, error) {
+	defer w.people.Add(1)
+	return w.Store.Upsert(ctx, s, changes, opt)
+}
+
+// ChangeSet implements fanfare.People.
+func (w *Watched) ChangeSet(ctx context.Context, s fanfare.Slot, name fanfare.SetName, add, remove *set.Set) (int, int, error) {
+	if name == fanfare.SetAlive {
+		defer w.people.Add(1)
+	}
+	return w.Store.ChangeSet(ctx, s, name, add, remove)
+}
