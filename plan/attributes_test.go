@@ -207,7 +207,7 @@ func TestConditionsAreExactAtAnyMoment(t *testing.T) {
 			}
 			names := []string{"a", "b", "c:d", strings.Repeat("n", 90)}
 			broken := &breaking{Store: w.store}
-			indexer := &plan.Indexer{Store: broken, Node: "a"}
+			indexer := &plan.Indexer{Store: broken, Node: "a", Most: 20_000} // some people at a time
 			for range 60 {
 				for range r.IntN(20) {
 					attributes := map[string]any{}

@@ -27,6 +27,9 @@ const (
 // changesTogether is how many sets one transaction of the indexer changes at most: others write in between.
 const changesTogether = 500
 
+// foldMost is about how many bytes the values may take of those who are taken together.
+const foldMost = 64 << 20
+
 // IndexStore is what an indexer asks of a store.
 type IndexStore interface {
 	fanfare.Control
@@ -39,6 +42,7 @@ type Indexer struct {
 	Store  IndexStore
 	Node   string       // its name, for the lease
 	Logger *slog.Logger // nil: silent
+	Most   int          // bytes of values that are taken together; 0: 64 MB
 
 	since time.Time // when somebody was first found while others were busy; zero: not now
 }
@@ -145,7 +149,7 @@ func (x *Indexer) Index(ctx context.Context, s fanfare.Slot) error {
 	}
 	var f fold
 	if err := x.Store.ReadSlot(ctx, s, func(v fanfare.SlotView) (err error) {
-		f, err = newFold(v, taken)
+		f, err = newFold(v, taken, cmp.Or(x.Most, foldMost))
 		return err
 	}); err != nil {
 		return err
@@ -159,7 +163,7 @@ func (x *Indexer) Index(ctx context.Context, s fanfare.Slot) error {
 			if left.Empty() {
 				return nil, errVoid
 			}
-			return within(changes, taken, left), nil
+			return within(changes, left), nil
 		})
 		if errors.Is(err, errVoid) {
 			return nil // another indexer has them now, or all of them were erased
@@ -198,10 +202,7 @@ func take(v fanfare.SlotView, mine fanfare.SetName) (taken *set.Set, changes []f
 }
 
 // within leaves out of changes who was erased since they were taken.
-func within(changes []fanfare.SetChange, taken, left *set.Set) []fanfare.SetChange {
-	if left.Equal(taken) {
-		return changes
-	}
+func within(changes []fanfare.SetChange, left *set.Set) []fanfare.SetChange {
 	now := slices.Clone(changes)
 	for i := range now {
 		if now[i].Add != nil {
@@ -213,15 +214,25 @@ func within(changes []fanfare.SetChange, taken, left *set.Set) []fanfare.SetChan
 
 // fold is what the sets of a slot become when some people are taken into them.
 type fold struct {
-	taken *set.Set
+	taken *set.Set                     // whose values were read
+	later *set.Set                     // who is too many
 	join  map[fanfare.SetName]*set.Set // who is to be in
 	leave []fanfare.SetName            // sets in which some are who are not to be
 }
 
-func newFold(v fanfare.SlotView, taken *set.Set) (fold, error) {
-	f := fold{taken: taken, join: make(map[fanfare.SetName]*set.Set)}
+// errMany says that the values of those read so far take enough memory.
+var errMany = errors.New("the others later")
+
+func newFold(v fanfare.SlotView, taken *set.Set, most int) (fold, error) {
+	f := fold{taken: taken, later: set.New(), join: make(map[fanfare.SetName]*set.Set)}
 	held := make(map[string]*values)
+	bytes := 0
 	if err := v.Attributes(taken, func(seq fanfare.Seq, attributes map[string]any) error {
+		if bytes > most {
+			f.later = set.And(taken, set.Range(uint64(seq), set.Universe))
+			f.taken = set.AndNot(taken, f.later)
+			return errMany
+		}
 		for name, value := range attributes {
 			if value == nil {
 				continue
@@ -230,11 +241,12 @@ func newFold(v fanfare.SlotView, taken *set.Set) (fold, error) {
 			if h == nil {
 				h = &values{texts: make(map[string][]uint32), items: make(map[string][]uint32)}
 				held[name] = h
+				bytes += attributeBytes
 			}
-			h.add(seq, value)
+			bytes += h.add(seq, value)
 		}
 		return nil
-	}); err != nil {
+	}); err != nil && !errors.Is(err, errMany) {
 		return f, err
 	}
 	for name, h := range held {
@@ -271,27 +283,37 @@ func (k *keys) with(seq uint32, key audience.Key) *keys {
 	return k
 }
 
-func (h *values) add(seq uint32, value any) {
+// About what one value takes beside its text, and an attribute beside its values.
+const (
+	valueBytes     = 100
+	attributeBytes = 4096
+)
+
+// add answers about how many bytes that took.
+func (h *values) add(seq uint32, value any) (bytes int) {
 	h.exists = append(h.exists, seq)
 	switch value := value.(type) {
 	case float64:
 		h.numbers = h.numbers.with(seq, audience.NumberKey(value))
-		return
+		return valueBytes
 	case []string:
-		for i, item := range value {
-			if !slices.Contains(value[:i], item) {
-				h.items[item] = append(h.items[item], seq)
+		for _, item := range value {
+			if had := h.items[item]; len(had) == 0 || had[len(had)-1] != seq { // once, however often it is in the list
+				h.items[item] = append(had, seq)
 			}
+			bytes += valueBytes + len(item)
 		}
-		return
+		return bytes
 	case string:
 		if key, ok := audience.TimeKey(value); ok {
 			h.times = h.times.with(seq, key)
 		}
 	}
-	if text, ok := audience.CanonicalText(value); ok {
+	text, ok := audience.CanonicalText(value)
+	if ok {
 		h.texts[text] = append(h.texts[text], seq)
 	}
+	return valueBytes + len(text)
 }
 
 func (f *fold) put(name fanfare.SetName, members []uint32) {
@@ -429,7 +451,7 @@ func (f *fold) steps(mine fanfare.SetName) [][]fanfare.SetChange {
 	for name, members := range f.join {
 		changes[name] = fanfare.SetChange{Name: name, Add: members}
 	}
-	first := []fanfare.SetChange{{Name: fanfare.SetIndexed, Add: f.taken}}
+	first := []fanfare.SetChange{{Name: fanfare.SetUnindexed, Add: f.later}, {Name: mine, Remove: f.later}, {Name: fanfare.SetIndexed, Add: f.taken}}
 	last := []fanfare.SetChange{}
 	for _, name := range f.leave {
 		c := changes[name]
