@@ -34,6 +34,10 @@ type Config struct {
 	Receive func(context.Context, []fanfare.ReceiptReport) (fanfare.Reception, error)
 	// SendTest sends a message's content outside of any audience; one answer an item.
 	SendTest func(ctx context.Context, m *fanfare.Message, to []fanfare.Recipient) ([]TestResult, error)
+	// Tokens makes and reads recipients' tokens; see [NewTokens].
+	Tokens *Tokens
+	// InboxOrigins are the origins of the pages that may ask for a recipient's own inbox, see [CheckOrigin].
+	InboxOrigins []string
 	// Link makes and reads the links in mail; see [NewLinks].
 	Links *Links
 	// Wake has planner and deliverer look at once: something was started, stopped or changed.

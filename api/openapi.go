@@ -19,7 +19,8 @@ func (s *Server) describe() huma.Config {
 			Info: &huma.Info{Title: "Fanfare", Version: "v1", License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 				Description: "Fanfare sends one message to millions of people and knows, for each of them, what became of it. Within /v1 changes only add: ignore answer fields that you do not know."},
 			Components: &huma.Components{Schemas: registry,
-				SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key; the scopes of each operation are those it needs."}},
+				SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key; the scopes of each operation are those it needs."},
+					"recipient": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "A recipient's token: POST /v1/recipients/{external_id}/token, or signed with a key of POST /v1/inbox_keys."}},
 				Responses: map[string]*huma.Response{"Problem": {Description: "What is wrong and what to do next.", Content: map[string]*huma.MediaType{
 					"application/problem+json": {Schema: problemSchema(registry)}}}},
 			},
@@ -41,6 +42,7 @@ func tags() []*huma.Tag {
 		{Name: "messages", Description: "What is sent to many."}, {Name: "reports", Description: "What became of everybody."},
 		{Name: "recipients", Description: "People, lists of them, and imports."}, {Name: "suppressions", Description: "Who gets nothing."},
 		{Name: "providers", Description: "The accounts that messages are sent by."}, {Name: "administration", Description: "Keys, nodes, queues, the audit trail."},
+		{Name: "inbox", Description: "A recipient's own inbox, and who may open it."},
 		{Name: "public", Description: "What takes no key."},
 	}
 }
@@ -70,12 +72,13 @@ func problemCodes() []code {
 	return []code{
 		{"not_json", 400, "the body is no JSON"}, {"broken_body", 400, "the body broke off"}, {"no_body", 400, "a body is needed"}, {"bad_cursor", 400, "the cursor is none of this server's"},
 		{"idempotency_key", 400, "the Idempotency-Key is too long"},
-		{"no_key", 401, "no API key"}, {"wrong_key", 401, "an unknown or revoked API key"}, {"scope", 403, "the key lacks a scope"}, {"test_key", 403, "a test key cannot send for real"},
+		{"no_key", 401, "no API key"}, {"wrong_key", 401, "an unknown or revoked API key"}, {"no_token", 401, "no recipient's token"}, {"wrong_token", 401, "a recipient's token that is not taken"}, {"token_expired", 401, "a recipient's token whose time is over"},
+		{"scope", 403, "the key lacks a scope"}, {"test_key", 403, "a test key cannot send for real"},
 		{"no_route", 404, "no such address"}, {"not_found", 404, "the thing named is not there"}, {"unknown_token", 404, "the link is none of this server's"}, {"method", 405, "the address takes other methods"},
 		{"state", 409, "not possible in this state"}, {"exists", 409, "the name is taken"}, {"conflict", 409, "changed by somebody else meanwhile"},
 		{"audience_changed", 409, "another number of people than expected; nothing was sent"}, {"public_url_missing", 409, "mail needs an https --public-url for its unsubscribe links"},
 		{"provider_missing", 409, "no provider for the channel"}, {"provider_ambiguous", 409, "several providers, none of them the default"},
-		{"provider_fixed", 409, "the configuration file holds the provider"}, {"in_use", 409, "a message that is not finished needs it"}, {"last_key", 409, "the last key that can make keys"},
+		{"provider_fixed", 409, "the configuration file holds the provider"}, {"in_use", 409, "a message that is not finished needs it"}, {"last_key", 409, "the last key that can make keys"}, {"too_many", 409, "there are as many as there may be"},
 		{"running", 409, "the first call with this Idempotency-Key is still running"},
 		{"revision", 412, "If-Match names another revision"}, {"too_large", 413, "the body is too large"}, {"media_type", 415, "another Content-Type is needed"}, {"encoding", 415, "another Content-Encoding is needed"},
 		{"invalid", 422, "errors says which fields to mend"}, {"nul", 422, "a text holds NUL"}, {"idempotency_key_reused", 422, "the Idempotency-Key was used for another body"},

@@ -51,6 +51,7 @@ type operation struct {
 	also         int    // another status of success; 0: none
 	keyed        bool   // takes an Idempotency-Key
 	public       bool   // takes no key
+	holder       bool   // takes a recipient's token instead of a key; see call.recipient
 	stream       bool   // the body is no JSON: the handler reads it
 	secret       bool   // the answer holds a secret: it is sealed where it is stored
 	body         *huma.RequestBody
@@ -65,6 +66,10 @@ type call struct {
 	route   string // empty until the mux found one
 	quiet   bool   // not worth a line in the log
 	key     fanfare.Key
+	// recipient is the external id in the token of a request that takes one, until when the token is good.
+	recipient string
+	until     time.Time
+
 	failure error // for the log
 	http    *http.Request
 	raw     []byte // the JSON body
@@ -244,6 +249,9 @@ func (o operation) huma() huma.Operation {
 	if o.public {
 		h.Security = []map[string][]string{{}}
 	}
+	if o.holder {
+		h.Security = []map[string][]string{{"recipient": {}}}
+	}
 	if o.keyed {
 		h.Parameters = append(h.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxAnswerKey)},
 			Description: "A repeated call with the same key and body gets the first answer again, for 48 hours."})
@@ -313,10 +321,14 @@ func (c *call) refuse(w http.ResponseWriter, err error) {
 // admit looks at the key, the body and the Idempotency-Key. done is to be called in any case.
 func (s *Server) admit(c *call, o operation, r *http.Request) (done func(), err error) {
 	done = func() {}
-	if err := s.authenticate(r.Context(), c, r); err != nil {
+	if o.holder {
+		if c.recipient, c.until, err = s.holder(r); err != nil {
+			return done, err
+		}
+	} else if err := s.authenticate(r.Context(), c, r); err != nil {
 		return done, err
 	}
-	if err := c.need(o.scope); err != nil {
+	if err := c.need(o.scope); !o.holder && err != nil {
 		return done, err
 	}
 	body := sha256.New()

@@ -76,6 +76,7 @@ func (s *Server) routes() {
 	s.providerRoutes()
 	s.adminRoutes()
 	s.healthRoutes()
+	s.inboxKeyRoutes()
 	s.unsubscribeRoutes()
 	s.trackRoutes()
 	s.receiptRoutes()
@@ -112,6 +113,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.log(r, c, out.status, time.Since(began))
 	}()
+	if s.share(c, out, r) {
+		return
+	}
 	s.mux.ServeHTTP(out, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 	if c.route == "" {
 		out.refuse()

@@ -48,7 +48,7 @@ func newWorld(t *testing.T, change ...func(*api.Config)) *world {
 	planner := plan.New(plan.Config{Store: w.store, Queue: q, Node: "n1", NeedsAddress: func(c fanfare.ChannelName) bool { return c == fanfare.ChannelEmail }})
 	mail := email.New(email.Config{Provider: func(*fanfare.Message) fanfare.Provider { return fanfare.Provider{From: "News <news@example.org>"} }})
 	c := api.Config{
-		Store: w.store, Queue: q, Imports: (*files)(w), Providers: (*book)(w), Links: w.links, PublicURL: publicURL, Version: "test",
+		Store: w.store, Queue: q, Imports: (*files)(w), Providers: (*book)(w), Links: w.links, Tokens: api.NewTokens([]byte("installation")), InboxOrigins: []string{"https://app.example.com"}, PublicURL: publicURL, Version: "test",
 		Channel: func(n fanfare.ChannelName) (fanfare.Channel, bool) {
 			switch n {
 			case fanfare.ChannelEmail:

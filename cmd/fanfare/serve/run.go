@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"fanfare"
+	"fanfare/api"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/cmd/fanfare/home"
 	"fanfare/stores/sqlite"
@@ -24,19 +25,20 @@ import (
 
 // Config is what serve's flags say.
 type Config struct {
-	Data        string
-	Listen      string
-	AdminListen string
-	PublicURL   string
-	Stores      []string
-	Queue       string
-	Roles       []string
-	Slots       int
-	Node        string
-	MasterKey   string
-	File        *config.File
-	Log         *slog.Logger
-	Version     string
+	Data         string
+	Listen       string
+	AdminListen  string
+	PublicURL    string
+	Stores       []string
+	Queue        string
+	Roles        []string
+	Slots        int
+	Node         string
+	MasterKey    string
+	InboxOrigins []string
+	File         *config.File
+	Log          *slog.Logger
+	Version      string
 
 	links string             // where the links in mail lead
 	fixed []fanfare.Provider // of the configuration file
@@ -93,6 +95,11 @@ func (c *Config) check() error {
 	}
 	if len(c.Roles) < 3 {
 		return fmt.Errorf("%w: --roles: with the queue memory: one node has all roles: api,planner,worker", fanfare.ErrUsage)
+	}
+	for _, origin := range c.InboxOrigins {
+		if err := api.CheckOrigin(origin); err != nil {
+			return err
+		}
 	}
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
 		return fmt.Errorf("%w: --public-url %q; write it like https://news.example.org", fanfare.ErrUsage, c.PublicURL)

@@ -39,6 +39,7 @@ type node struct {
 	importer *people.Importer
 	folder   *receipts.Folder
 	api      *api.Server
+	tokens   *api.Tokens
 	handler  http.Handler
 }
 
@@ -71,6 +72,7 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	n := &node{Config: c, store: store, queue: memory.New(), guard: guard}
 	links := api.NewLinks(c.links, key)
 	cat := newCatalog(context.WithoutCancel(ctx), book, links, c.Log)
+	n.tokens = api.NewTokens(key)
 	n.parts(c, folder, owner, key, cat, links)
 	if n.importer, err = people.NewImporter(store, folder.Path("imports"), c.Log); err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 func (n *node) faces(c Config, book *providers.Book, cat *catalog, links *api.Links) (err error) {
 	n.api, err = api.New(api.Config{
 		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
-		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links,
+		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links, Tokens: n.tokens, InboxOrigins: c.InboxOrigins,
 		Wake: func() {
 			n.planner.Wake()
 			n.worker.LookNow()

@@ -1,0 +1,226 @@
+package api
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"fanfare"
+)
+
+// A recipient's token is a JWT (RFC 7519) signed with HS256: {"sub": external id, "aud": "fanfare-inbox", "exp"}. Nothing else is taken, so there
+// is nothing to negotiate: no other algorithm, no token without an end.
+const (
+	tokenAudience = "fanfare-inbox"
+	ownKey        = "fanfare" // the kid of tokens that we sign
+	mostToken     = 4096
+	tokenLeeway   = time.Minute // of nbf: clocks differ. An end is an end
+)
+
+// ringTime is how long a node takes the keys of others for granted.
+const ringTime = time.Second
+
+// Tokens makes and reads recipients' tokens.
+type Tokens struct {
+	own []byte
+
+	mu   sync.Mutex
+	ring []signingKey // guarded by mu; of integrators
+	read time.Time    // guarded by mu; when ring was
+}
+
+// signingKey is one key that tokens are signed with.
+type signingKey struct {
+	id     string
+	secret []byte
+}
+
+// NewTokens makes the tokens of an installation.
+func NewTokens(installation []byte) *Tokens {
+	mac := hmac.New(sha256.New, installation)
+	_, _ = mac.Write([]byte("fanfare inbox token 1"))
+	return &Tokens{own: mac.Sum(nil)}
+}
+
+type tokenHeader struct {
+	Alg  string          `json:"alg"`
+	Typ  string          `json:"typ,omitempty"`
+	Kid  string          `json:"kid,omitempty"`
+	Crit json.RawMessage `json:"crit,omitempty"`
+}
+
+// meantFor is an aud: one or several.
+type meantFor []string
+
+// UnmarshalJSON reads a text or a list of texts.
+func (a *meantFor) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*a = meantFor{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
+}
+
+type claims struct {
+	Sub string   `json:"sub"`
+	Aud meantFor `json:"aud"`
+	Exp *float64 `json:"exp"`
+	Nbf *float64 `json:"nbf,omitempty"`
+}
+
+func sign(secret []byte, text string) []byte {
+	mac := hmac.New(sha256.New, secret)
+	_, _ = mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
+
+// mint signs a token of our own.
+func (t *Tokens) mint(sub string, until time.Time) (string, error) {
+	head, err := json.Marshal(tokenHeader{Alg: "HS256", Typ: "JWT", Kid: ownKey})
+	if err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(struct {
+		Sub string `json:"sub"`
+		Aud string `json:"aud"`
+		Exp int64  `json:"exp"`
+	}{sub, tokenAudience, until.Unix()})
+	if err != nil {
+		return "", err
+	}
+	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(body)
+	return text + "." + base64.RawURLEncoding.EncodeToString(sign(t.own, text)), nil
+}
+
+var (
+	errToken   = errors.New("not signed by a key that is known here")
+	errExpired = errors.New("its time is over")
+)
+
+// verify gives whose a token is, and until when. Keys are those that may have signed it.
+func verify(token string, now time.Time, keys func(kid string) ([]signingKey, error)) (sub string, until time.Time, err error) {
+	if len(token) > mostToken {
+		return "", until, errToken
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return "", until, fmt.Errorf("%w: it is no JWT", errToken)
+	}
+	var raw [3][]byte
+	for i, part := range parts {
+		if raw[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
+			return "", until, fmt.Errorf("%w: it is no JWT", errToken)
+		}
+	}
+	var head tokenHeader
+	if json.Unmarshal(raw[0], &head) != nil || head.Alg != "HS256" || head.Crit != nil {
+		return "", until, fmt.Errorf("%w: it has to be signed with HS256, without crit", errToken)
+	}
+	known, err := keys(head.Kid)
+	if err != nil {
+		return "", until, err
+	}
+	text := parts[0] + "." + parts[1]
+	if !slices.ContainsFunc(known, func(k signingKey) bool { return hmac.Equal(sign(k.secret, text), raw[2]) }) {
+		return "", until, errToken
+	}
+	var c claims
+	switch err := json.Unmarshal(raw[1], &c); {
+	case err != nil || c.Sub == "":
+		return "", until, fmt.Errorf("%w: sub has to be an external id", errToken)
+	case !slices.Contains(c.Aud, tokenAudience):
+		return "", until, fmt.Errorf("%w: aud has to be %s", errToken, tokenAudience)
+	case c.Exp == nil || *c.Exp <= 0 || *c.Exp > 1<<40:
+		return "", until, fmt.Errorf("%w: exp has to be a time in seconds", errToken)
+	case c.Nbf != nil && moment1(*c.Nbf).After(now.Add(tokenLeeway)):
+		return "", until, fmt.Errorf("%w: it is not to be used yet (nbf)", errToken)
+	}
+	if until = moment1(*c.Exp); !now.Before(until) {
+		return "", until, errExpired
+	}
+	return c.Sub, until, nil
+}
+
+func moment1(seconds float64) time.Time {
+	whole, part := math.Modf(max(-1<<40, min(seconds, 1<<40)))
+	return time.Unix(int64(whole), int64(part*1e9)).UTC()
+}
+
+// holder finds whose inbox a request is about: the recipient in its token, never one in a path or body.
+func (s *Server) holder(r *http.Request) (externalID string, until time.Time, err error) {
+	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", until, problem(http.StatusUnauthorized, "no_token", "Give the recipient's token: Authorization: Bearer TOKEN. POST /v1/recipients/{external_id}/token makes one.")
+	}
+	externalID, until, err = verify(strings.TrimSpace(token), time.Now(), func(kid string) ([]signingKey, error) { return s.signers(r.Context(), kid) })
+	switch {
+	case errors.Is(err, errExpired):
+		err = problem(http.StatusUnauthorized, "token_expired", "The token's time is over; get another one.")
+	case errors.Is(err, errToken):
+		err = problem(http.StatusUnauthorized, "wrong_token", "The token is not taken: %v.", err)
+	}
+	return externalID, until, err
+}
+
+// signers lists who may have signed a token that says kid, empty: nothing.
+func (s *Server) signers(ctx context.Context, kid string) (found []signingKey, err error) {
+	if kid == ownKey {
+		return []signingKey{{ownKey, s.Tokens.own}}, nil
+	}
+	t := s.Tokens
+	t.mu.Lock()
+	ring, fresh := t.ring, time.Since(t.read) < ringTime
+	t.mu.Unlock()
+	if !fresh {
+		began := time.Now()
+		if ring, err = s.readRing(ctx); err != nil {
+			return nil, err
+		}
+		t.mu.Lock()
+		t.ring, t.read = ring, began
+		t.mu.Unlock()
+	}
+	for _, k := range ring {
+		if kid == "" || k.id == kid {
+			found = append(found, k)
+		}
+	}
+	return found, nil
+}
+
+// changed has the keys read again.
+func (t *Tokens) changed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read = time.Time{}
+}
+
+func (s *Server) readRing(ctx context.Context) (ring []signingKey, err error) {
+	var kept []inboxKey
+	if err := s.Store.View(ctx, func(v fanfare.ControlView) (err error) {
+		kept, err = inboxKeys(v)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for _, k := range kept {
+		secret, err := s.Open(k.sealedAs(), k.Secret)
+		if err != nil {
+			s.Log.Error("a key of inbox tokens cannot be opened; revoke it and make another one", "key", k.ID, "error", err)
+			continue
+		}
+		ring = append(ring, signingKey{k.ID, []byte(secret)})
+	}
+	return ring, nil
+}

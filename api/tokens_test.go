@@ -1,0 +1,166 @@
+package api
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"fanfare"
+)
+
+// jwt signs as any library would.
+func jwt(secret, head, body string) string {
+	text := base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + base64.RawURLEncoding.EncodeToString([]byte(body))
+	mac := hmac.New(sha256.New, []byte(secret))
+	_, _ = mac.Write([]byte(text))
+	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+func TestTokensAreVerified(t *testing.T) {
+	const hs256 = `{"alg":"HS256","typ":"JWT"}`
+	now := time.Unix(1_800_000_000, 0)
+	const good = `{"sub":"u1","aud":"fanfare-inbox","exp":1800000060}`
+	signed := jwt("k1", hs256, good)
+	parts := strings.Split(signed, ".")
+	for name, c := range map[string]struct {
+		token string
+		sub   string // empty: it is refused
+		err   error
+	}{
+		"good":                    {signed, "u1", nil},
+		"of the second key":       {jwt("k2", hs256, good), "u1", nil},
+		"naming the second key":   {jwt("k2", `{"alg":"HS256","kid":"2"}`, good), "u1", nil},
+		"naming the wrong key":    {jwt("k2", `{"alg":"HS256","kid":"1"}`, good), "", errToken},
+		"naming no key":           {jwt("k2", `{"alg":"HS256","kid":"3"}`, good), "", errToken},
+		"several audiences":       {jwt("k1", hs256, `{"sub":"u1","aud":["x","fanfare-inbox"],"exp":1800000060.5,"iat":1,"more":{}}`), "u1", nil},
+		"any name":                {jwt("k1", hs256, `{"sub":"用户 1","aud":"fanfare-inbox","exp":1800000060}`), "用户 1", nil},
+		"ended":                   {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare-inbox","exp":1800000000}`), "", errExpired},
+		"without an end":          {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare-inbox"}`), "", errToken},
+		"an end that is a text":   {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare-inbox","exp":"1800000060"}`), "", errToken},
+		"an end beyond all":       {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare-inbox","exp":1e300}`), "", errToken},
+		"not yet":                 {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare-inbox","exp":1800000900,"nbf":1800000300}`), "", errToken},
+		"nearly":                  {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare-inbox","exp":1800000900,"nbf":1800000030}`), "u1", nil},
+		"of another audience":     {jwt("k1", hs256, `{"sub":"u1","aud":"fanfare","exp":1800000060}`), "", errToken},
+		"without an audience":     {jwt("k1", hs256, `{"sub":"u1","exp":1800000060}`), "", errToken},
+		"of nobody":               {jwt("k1", hs256, `{"aud":"fanfare-inbox","exp":1800000060}`), "", errToken},
+		"alg none":                {jwt("k1", `{"alg":"none"}`, good), "", errToken},
+		"alg none, unsigned":      {base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + parts[1] + ".", "", errToken},
+		"another alg":             {jwt("k1", `{"alg":"HS512"}`, good), "", errToken},
+		"alg in another case":     {jwt("k1", `{"alg":"hs256"}`, good), "", errToken},
+		"crit":                    {jwt("k1", `{"alg":"HS256","crit":["exp"]}`, good), "", errToken},
+		"an unknown key":          {jwt("k3", hs256, good), "", errToken},
+		"no key":                  {jwt("", hs256, good), "", errToken},
+		"unsigned":                {parts[0] + "." + parts[1] + ".", "", errToken},
+		"two parts":               {parts[0] + "." + parts[1], "", errToken},
+		"four parts":              {signed + ".", "", errToken},
+		"padded":                  {signed + "=", "", errToken},
+		"another body":            {parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"u2","aud":"fanfare-inbox","exp":1800000060}`)) + "." + parts[2], "", errToken},
+		"no JSON":                 {jwt("k1", hs256, `sub`), "", errToken},
+		"endless":                 {jwt("k1", hs256, `{"sub":"`+strings.Repeat("u", mostToken)+`","aud":"fanfare-inbox","exp":1800000060}`), "", errToken},
+		"nothing":                 {"", "", errToken},
+		"a signature cut shorter": {signed[:len(signed)-4], "", errToken},
+	} {
+		sub, until, err := verify(c.token, now, func(kid string) (ring []signingKey, _ error) {
+			for _, k := range []signingKey{{"1", []byte("k1")}, {"2", []byte("k2")}} {
+				if kid == "" || kid == k.id {
+					ring = append(ring, k)
+				}
+			}
+			return ring, nil
+		})
+		if sub != c.sub || !errors.Is(err, c.err) || err == nil && !until.After(now) {
+			t.Errorf("%s: %q until %v, %v", name, sub, until, err)
+		}
+	}
+}
+
+// TestRFC7515: the example of the standard (A.1) has our way to sign.
+func TestRFC7515(t *testing.T) {
+	key, err := base64.RawURLEncoding.DecodeString("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+	if got := base64.RawURLEncoding.EncodeToString(sign(key, text)); got != "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" {
+		t.Error(got)
+	}
+}
+
+func TestCheckOrigin(t *testing.T) {
+	for origin, good := range map[string]bool{"https://app.example.com": true, "http://localhost:3000": true, "https://app.example.com/": false, "app.example.com": false, "*": false,
+		"https://App.example.com": false, "https://a@b.example": false, "null": false, "": false, "https://a.example?x": false} {
+		if err := CheckOrigin(origin); (err == nil) != good || err != nil && !errors.Is(err, fanfare.ErrUsage) {
+			t.Errorf("%q: %v", origin, err)
+		}
+	}
+}
+
+// TestOnlyKnownOriginsMayAsk: and only for the inbox.
+func TestOnlyKnownOriginsMayAsk(t *testing.T) {
+	s, err := New(Config{InboxOrigins: []string{"https://app.example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		method, path, origin string
+		status               int
+		allowed              bool
+	}{
+		{"OPTIONS", "/v1/inbox", "https://app.example.com", 204, true}, {"OPTIONS", "/v1/inbox/m1/read", "https://app.example.com", 204, true},
+		{"OPTIONS", "/v1/inbox", "https://evil.example", 204, false}, {"OPTIONS", "/v1/inbox_keys", "https://app.example.com", 405, false},
+		{"OPTIONS", "/v1/messages", "https://app.example.com", 405, false},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), c.method, "http://localhost"+c.path, nil)
+		r.Header.Set("Origin", c.origin)
+		r.Header.Set("Access-Control-Request-Method", "GET")
+		r.Header.Set("Access-Control-Request-Headers", "authorization")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		h := w.Header()
+		if w.Code != c.status || (h.Get("Access-Control-Allow-Origin") == c.origin) != c.allowed || (h.Get("Access-Control-Allow-Headers") != "") != c.allowed || h.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%+v: %d %v", c, w.Code, h)
+		}
+	}
+}
+
+// TestAHolderIsWhoTheTokenNames: keys come and go, and each call knows at once.
+func TestAHolderIsWhoTheTokenNames(t *testing.T) {
+	s := &Server{Config: Config{Tokens: NewTokens([]byte("installation"))}}
+	ask := func(authorization string) (string, error) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/v1/inbox?recipient=u2", nil)
+		r.Header.Set("Authorization", authorization)
+		sub, _, err := s.holder(r)
+		return sub, err
+	}
+	token, err := s.Tokens.mint("u1", time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sub, err := ask("bearer " + token); sub != "u1" || err != nil {
+		t.Errorf("%s, %v", sub, err)
+	}
+	for authorization, code := range map[string]string{"": "no_token", "Basic " + token: "no_token", "Bearer ": "no_token"} {
+		if _, err := ask(authorization); asProblem(err).Code != code || asProblem(err).Status != 401 {
+			t.Errorf("%q: %v", authorization, err)
+		}
+	}
+	other, err := NewTokens([]byte("another installation")).mint("u1", time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := s.Tokens.mint("u1", time.Now().Add(-time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for token, code := range map[string]string{other: "wrong_token", ended: "token_expired"} {
+		if _, err := ask("Bearer " + token); asProblem(err).Code != code {
+			t.Errorf("%v", err)
+		}
+	}
+}
