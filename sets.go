@@ -51,9 +51,10 @@ type SuppressionPart struct {
 }
 
 // Suppressions lists, in the order in which they are named, the reasons not to send a message of channel and topic, and their
-// sets. Whoever is not alive is skipped as erased before any of these. An essential message also goes to the unsubscribed.
+// sets. Whoever is not alive is skipped as erased before any of these, as is who came again after an erasure. An essential message also
+// goes to the unsubscribed.
 func Suppressions(c ChannelName, topic string, essential bool) []SuppressionPart {
-	parts := make([]SuppressionPart, 0, 4)
+	parts := append(make([]SuppressionPart, 0, 5), SuppressionPart{ReasonErased, []SetName{SetErased}})
 	if !essential {
 		parts = append(parts, SuppressionPart{ReasonUnsubscribed, []SetName{
 			SuppressionSet(c, topic, ReasonUnsubscribed), SuppressionSet(c, "", ReasonUnsubscribed)}})

@@ -21,6 +21,7 @@ type Store interface {
 	Reports
 	Receipts
 	Inboxes
+	Erasing
 	Upkeep
 }
 
@@ -190,6 +191,8 @@ type People interface {
 	// Upsert writes many recipients of one slot in one transaction: profiles, alive, address sets, the sets of opt. Two changes of
 	// one external id apply in order. It answers one Upserted a change, in order. Whose address is another one leaves the sets bounced and
 	// complained of its channel: they were said of the former one. Then whoever has an address with entries joins their sets, see Addresses.
+	// Whoever is created with the external id or an address of somebody who was erased, or changed to such an address, joins SetErased; a
+	// change that says Resubscribe leaves it.
 	Upsert(ctx context.Context, s Slot, changes []RecipientChange, opt UpsertOptions) ([]Upserted, error)
 	// Recipient finds by external id; ErrNotFound.
 	Recipient(ctx context.Context, externalID string) (Recipient, error)
@@ -217,6 +220,8 @@ type People interface {
 type UpsertOptions struct {
 	Add  []SetName // sets that every changed recipient joins
 	Mark *Mark     // makes a repetition harmless
+	// RefuseErased creates nobody with the external id of somebody who was erased.
+	RefuseErased bool
 }
 
 // Mark names one part of a longer work. An upsert whose mark is known already changes nothing and answers what it answered first.
@@ -240,6 +245,7 @@ const (
 	UpsertUpdated
 	UpsertUnchanged
 	UpsertRefused // insert only, and it was there
+	UpsertErased  // RefuseErased, and somebody who had the id was erased: there is nobody
 )
 
 // Freezer freezes audiences.

@@ -91,7 +91,7 @@ func (s *Store) claim(c *fanfare.Claim, w *work, b *fanfare.Batch, now time.Time
 	*b = next
 	for _, e := range found {
 		e.Seq, e.At = members[e.Rank], now
-		w.except(e)
+		s.except(w, c.Slot, e)
 	}
 	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
 	if begins {
@@ -115,7 +115,7 @@ func (s *Store) amend(d *fanfare.Amend, w *work, b *fanfare.Batch, now time.Time
 	if answer == fanfare.Applied {
 		*b = next
 		for _, e := range changed {
-			w.except(e)
+			s.except(w, d.Slot, e)
 		}
 	}
 	return fanfare.EntryAnswer{Answer: answer, Row: b.Clone(), Exceptions: changed}
@@ -149,7 +149,7 @@ func (s *Store) deliver(c *fanfare.Claim, w *work, b *fanfare.Batch, next fanfar
 	*b = next
 	for _, e := range found {
 		e.Seq, e.At = members[e.Rank], now
-		w.except(e)
+		s.except(w, c.Slot, e)
 	}
 	return fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
 }
@@ -172,7 +172,7 @@ func (s *Store) record(r *fanfare.Record, w *work, b *fanfare.Batch, now time.Ti
 	*b = next
 	delete(w.unreadable, b.Batch) // its holder wrote it anew
 	for _, e := range found {
-		w.except(e)
+		s.except(w, r.Slot, e)
 	}
 	return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}
 }
@@ -188,8 +188,12 @@ func (s *Store) latch(w *work, n fanfare.Slot) fanfare.Latch {
 	return l
 }
 
-func (w *work) except(e fanfare.Exception) {
+// except keeps a row; of whoever was erased it says nothing that others said.
+func (s *Store) except(w *work, n fanfare.Slot, e fanfare.Exception) {
 	e.Rank = 0
+	if !s.slots[n].set(fanfare.SetAlive).Contains(e.Seq) {
+		e.Erase()
+	}
 	w.exceptions[e.Seq] = e.Over(w.exceptions[e.Seq])
 }
 

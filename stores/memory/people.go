@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"fanfare"
 	"fanfare/set"
@@ -35,7 +34,11 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 	done := make([]fanfare.Upserted, 0, len(changes))
 	wrote := opt.Mark != nil
 	for i := range changes {
-		u, changed := sl.upsert(n, &changes[i], &sets, s.addresses, s.clock())
+		if _, there := sl.ids[changes[i].ExternalID]; !there && opt.RefuseErased && s.erased.id(changes[i].ExternalID) {
+			done = append(done, fanfare.Upserted{Outcome: fanfare.UpsertErased, Person: fanfare.Person{Slot: n}})
+			continue
+		}
+		u, changed := s.upsert(n, &changes[i], &sets)
 		wrote = wrote || changed
 		if u.Outcome != fanfare.UpsertRefused {
 			for _, name := range opt.Add {
@@ -54,7 +57,8 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 }
 
 // upsert answers what became of the change, and whether the row is another one now.
-func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing, entries map[uint64][]fanfare.SetName, now time.Time) (u fanfare.Upserted, wrote bool) {
+func (s *Store) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing) (u fanfare.Upserted, wrote bool) {
+	sl, entries, now := &s.slots[n], s.addresses, s.clock()
 	seq, there := sl.ids[c.ExternalID]
 	var old *fanfare.Recipient
 	if there {
@@ -111,9 +115,15 @@ func (sl *slot) upsert(n fanfare.Slot, c *fanfare.RecipientChange, sets *editing
 			}
 		}
 	}
+	var was *person
 	if there {
-		was := sl.people[seq]
+		was = sl.people[seq]
 		wrote = row.mailbox != was.mailbox || row.usable != was.usable
+	}
+	if c.Resubscribe {
+		sets.remove(fanfare.SetErased, seq)
+	} else if s.erased.again(c, was, row) {
+		sets.add(fanfare.SetErased, seq)
 	}
 	sl.people[seq] = row
 	return fanfare.Upserted{Person: next.Person, Outcome: outcome}, wrote || outcome != fanfare.UpsertUnchanged

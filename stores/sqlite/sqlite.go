@@ -155,7 +155,7 @@ func (d database) Connect(ctx context.Context, read bool) (driver.Conn, error) {
 	if read {
 		pragmas = append(pragmas, "query_only(1)", "cache_size(-8000)")
 	} else {
-		pragmas = append(pragmas, "synchronous(FULL)", "cache_size(-32000)", "wal_autocheckpoint(4000)",
+		pragmas = append(pragmas, "synchronous(FULL)", "cache_size(-32000)", "wal_autocheckpoint(4000)", "secure_delete(1)",
 			"journal_size_limit(67108864)")
 		if d.maxPages > 0 {
 			pragmas = append(pragmas, fmt.Sprintf("max_page_count(%d)", d.maxPages))

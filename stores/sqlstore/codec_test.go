@@ -139,7 +139,7 @@ func TestOutcomes(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		want := rapid.SliceOf(rapid.Custom(func(r *rapid.T) fanfare.Upserted {
 			return fanfare.Upserted{Person: fanfare.Person{Slot: 3, Seq: rapid.OneOf(rapid.Uint32Range(0, 5), rapid.Uint32Max(1<<32-2)).Draw(r, "seq")},
-				Outcome: fanfare.UpsertOutcome(rapid.IntRange(1, 4).Draw(r, "outcome"))} //nolint:gosec // small
+				Outcome: fanfare.UpsertOutcome(rapid.IntRange(1, 5).Draw(r, "outcome"))} //nolint:gosec // small
 		})).Draw(r, "outcomes")
 		packed := appendOutcomes(nil, want)
 		got, err := outcomesOf(3, packed)
@@ -152,7 +152,7 @@ func TestOutcomes(t *testing.T) {
 			}
 		}
 	})
-	for _, bad := range [][]byte{{0, 1, 1}, {5, 1, 1}, {1}, {1, 1}, {1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0}, {1, 1, 0x80}} {
+	for _, bad := range [][]byte{{0, 1, 1}, {6, 1, 1}, {1}, {1, 1}, {1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0}, {1, 1, 0x80}} {
 		if got, err := outcomesOf(0, bad); err == nil {
 			t.Errorf("%x reads as %v", bad, got)
 		}

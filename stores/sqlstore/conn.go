@@ -88,16 +88,20 @@ func (c *conn) prepare(key, text string) (driver.Stmt, error) {
 	return s, nil
 }
 
-// plain runs a statement that is no named one: of the dialect, or a savepoint.
-func (c *conn) plain(text string) error {
-	s, ok := c.prepared[text]
-	if !ok {
-		var err error
-		if s, err = c.prepare(text, text); err != nil {
-			return err
-		}
+// statementOf gives the prepared statement of a text that has no name: of the dialect, or a savepoint.
+func (c *conn) statementOf(text string) (driver.Stmt, error) {
+	if s, ok := c.prepared[text]; ok {
+		return s, nil
 	}
-	_, err := c.run(text, s, nil)
+	return c.prepare(text, text)
+}
+
+// plain runs one of them.
+func (c *conn) plain(text string) error {
+	s, err := c.statementOf(text)
+	if err == nil {
+		_, err = c.run(text, s, nil)
+	}
 	return err
 }
 

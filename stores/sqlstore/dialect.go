@@ -29,6 +29,11 @@ type Dialect struct {
 	Integrity  string // lists what the database itself finds wrong; one row "ok" if nothing
 	Backup     string // writes a copy to the file that is its argument; may be empty
 	Files      bool   // the database is a file of this machine
+	Pages      string // counts the pages of the file; empty: Database.Slack is not asked
+	ReadPage   string // reads the page that is its argument, and
+	WritePage  string // writes it: content, then number
+	Hurry      string // has a connection wait for others for a moment only
+	Truncate   string // takes the log into the file and empties it; its first column is 0 if it could
 }
 
 // SQLite is the dialect of SQLite.
@@ -38,6 +43,8 @@ func SQLite() Dialect {
 		Tables: "SELECT COUNT(*), SUM(name = 'fanfare_schema') FROM sqlite_schema WHERE type = 'table'",
 		Bulk:   "PRAGMA wal_autocheckpoint = 50000", Steady: "PRAGMA wal_autocheckpoint = 4000",
 		Integrity: "PRAGMA integrity_check(100)", Backup: "VACUUM INTO ?", Files: true,
+		Pages: "PRAGMA page_count", ReadPage: "SELECT data FROM sqlite_dbpage WHERE pgno = ?", WritePage: "UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?",
+		Hurry: "PRAGMA busy_timeout = 200", Truncate: "PRAGMA wal_checkpoint(TRUNCATE)",
 	}
 }
 
@@ -49,6 +56,8 @@ type Database interface {
 	Connect(ctx context.Context, read bool) (driver.Conn, error)
 	// Failure says what an error of a connection means.
 	Failure(err error) *Failure
+	// Slack gives the page of that number with zeros where nothing is kept any more, or nil if there are zeros already.
+	Slack(number int64, page []byte) []byte
 	// Identity says which database this is and where it lies.
 	Identity(ctx context.Context) (string, error)
 }

@@ -405,6 +405,15 @@ func (g *group) except(r fanfare.BatchRef, found []fanfare.Exception) error {
 	values := make([]driver.Value, 0, 11*len(found))
 	for i := range found {
 		e := &found[i]
+		if e.Text != "" || e.Code != "" {
+			alive, err := g.loadedSet(r.Slot, fanfare.SetAlive)
+			if err != nil {
+				return err
+			}
+			if alive.at(e.Seq) == nil && !alive.members.Contains(e.Seq) { // whoever wrote it knew them before
+				e.Erase()
+			}
+		}
 		values = append(values, int64(r.Message), int64(r.Slot), int64(e.Seq), string(e.Result), string(e.Reason), e.Code, e.Text, int64(e.Attempts),
 			int64(e.Doubts), micros(e.At), int64(e.Before))
 	}

@@ -42,6 +42,9 @@ type Store struct {
 	frozen   audienceCache
 	receipts receiptCache
 
+	purging sync.Mutex // held by the one that purges
+	wiped   int64      // guarded by purging: how many erasures the pages were looked through for
+
 	mu     sync.Mutex // guards what follows
 	idle   *sync.Cond // signalled when calls falls to 0
 	calls  int
@@ -225,11 +228,18 @@ func (s *Store) Close() error {
 		s.mu.Unlock()
 		return fmt.Errorf("%s: %w", s.db.Name(), fanfare.ErrClosed)
 	}
+	s.mu.Unlock()
+	_, left := s.Purge(s.ctx) // what is erased is gone once the store is closed
+	s.mu.Lock()
+	if s.closed { // by another at the same time
+		s.mu.Unlock()
+		return fmt.Errorf("%s: %w", s.db.Name(), fanfare.ErrClosed)
+	}
 	s.closed = true
 	for s.calls > 0 {
 		s.idle.Wait()
 	}
 	s.mu.Unlock()
 	// The writer's connection goes last: it is the one that takes the log into the file.
-	return errors.Join(s.readers.close(), s.writer.stop())
+	return errors.Join(left, s.readers.close(), s.writer.stop())
 }

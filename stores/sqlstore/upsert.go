@@ -22,6 +22,7 @@ type upsert struct {
 	order   []int32 // indices of changes by external id, then as given: the index of recipients grows in order
 	unique  bool    // no external id comes twice
 	fresh   *creation
+	back    *comeback
 	done    []fanfare.Upserted
 }
 
@@ -191,7 +192,13 @@ func (u *upsert) run(t *tx) error {
 		}
 	}
 	u.done = make([]fanfare.Upserted, len(u.changes))
-	err := error(nil)
+	var err error
+	if u.back, err = u.comebacks(t); err != nil {
+		return err
+	}
+	if u.back != nil {
+		u.fresh = nil // somebody is to be looked at
+	}
 	if f := u.fresh; f != nil && !t.s.writer.meetsKnown[u.slot] {
 		u.fresh = nil // its rows are numbered now; another try has to look
 		err = u.create(t, f)
@@ -302,6 +309,10 @@ func (u *upsert) apply(t *tx) error {
 			u.done[i] = fanfare.Upserted{Person: p.Person, Outcome: fanfare.UpsertRefused}
 			continue
 		}
+		if p == nil && u.back.refuses(c, &u.opt) {
+			u.done[i] = fanfare.Upserted{Person: fanfare.Person{Slot: u.slot}, Outcome: fanfare.UpsertErased}
+			continue
+		}
 		outcome := fanfare.UpsertUnchanged
 		if p == nil {
 			if next+1 >= set.Universe {
@@ -313,8 +324,11 @@ func (u *upsert) apply(t *tx) error {
 			people[c.ExternalID] = p
 			outcome = fanfare.UpsertCreated
 		}
-		mailbox := p.mailbox
+		mailbox, was := p.mailbox, p.profile
 		changed, err := p.change(c, outcome == fanfare.UpsertCreated, &e)
+		if err == nil {
+			err = u.back.settle(&e, c, &was, &p.profile, outcome == fanfare.UpsertCreated)
+		}
 		if err == nil && len(entries) > 0 {
 			err = e.born(c, p.Seq, outcome == fanfare.UpsertCreated || mailbox != p.mailbox, entries)
 		}
@@ -431,6 +445,7 @@ func (u *upsert) write(t *tx, people map[string]*known) error {
 		p := people[id]
 		var err error
 		switch {
+		case p == nil: // refused, and nobody
 		case p.created:
 			created, err = t.appendProfile(created, &p.profile)
 		case p.changed:
@@ -538,7 +553,7 @@ func outcomesOf(n fanfare.Slot, packed []byte) (done []fanfare.Upserted, err err
 			return nil, fanfare.ErrDamaged
 		}
 		first, b := binary.Uvarint(packed[1+a:])
-		if b <= 0 || count > set.Universe || first+count > set.Universe || outcome < fanfare.UpsertCreated || outcome > fanfare.UpsertRefused {
+		if b <= 0 || count > set.Universe || first+count > set.Universe || outcome < fanfare.UpsertCreated || outcome > fanfare.UpsertErased {
 			return nil, fanfare.ErrDamaged
 		}
 		for seq := first; seq < first+count; seq++ {

@@ -255,7 +255,7 @@ func (t *tx) commit() error {
 func (t *tx) exec(name string, values ...driver.Value) (int64, error) {
 	n, err := t.conn.exec(name, values...)
 	switch name {
-	case "nodes.put", "leases.put", "rates.put", "shard.alive", "shard.adopt":
+	case "nodes.put", "leases.put", "rates.put", "shard.alive", "shard.adopt", "erased.purged":
 	default:
 		t.wrote = t.wrote || n > 0
 	}

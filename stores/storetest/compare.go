@@ -31,7 +31,7 @@ func Compare(t *testing.T, model, driver Open) {
 		actions := map[string]func(*rapid.T){
 			"": func(*rapid.T) {}, "clock": c.advance, "upsert": c.upsert, "change set": c.changeSet, "drop set": c.dropSet, "edit": c.edit, "number": c.number,
 			"addresses": c.suppressAddresses, "people": c.people, "message": c.message, "save": c.save, "spread": c.spread, "freeze": c.freeze, "void": c.void, "forget": c.forget,
-			"tables": c.tables, "read": c.read, "identity": c.identity,
+			"tables": c.tables, "read": c.read, "identity": c.identity, "erase": c.erase,
 		}
 		for i := range 6 { // most calls are claims and records, as in life
 			actions[fmt.Sprint("append ", i)] = c.append
@@ -96,7 +96,7 @@ func (c *comparison) name() fanfare.SetName {
 	return rapid.SampledFrom([]fanfare.SetName{
 		fanfare.SetAlive, fanfare.SetUnindexed, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail),
 		fanfare.SuppressionSet(fanfare.ChannelEmail, "news", fanfare.ReasonUnsubscribed), fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonBounced),
-		fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonComplained), fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonSuppressed),
+		fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonComplained), fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonSuppressed), fanfare.SetErased,
 	}).Draw(c.r, "set")
 }
 
@@ -136,7 +136,7 @@ func (c *comparison) upsert(r *rapid.T) {
 		return ch
 	})
 	changes := rapid.SliceOfN(change, 0, 14).Draw(r, "changes")
-	opt := fanfare.UpsertOptions{}
+	opt := fanfare.UpsertOptions{RefuseErased: rapid.Bool().Draw(r, "refuses the erased")}
 	if rapid.Bool().Draw(r, "joins") {
 		opt.Add = append(opt.Add, fanfare.ListSet(1), fanfare.ListSet(2))
 	}
@@ -149,6 +149,15 @@ func (c *comparison) upsert(r *rapid.T) {
 		c.marks[key] = changes
 	}
 	c.same("upsert", func(st fanfare.Store) (any, error) { return st.Upsert(c.t.Context(), s, changes, opt) })
+}
+
+func (c *comparison) erase(r *rapid.T) {
+	s := c.slot()
+	who := rapid.SliceOfN(rapid.SampledFrom(append(ids(s, 10), ids(s, 12)[10:]...)), 0, 4).Draw(r, "erased")
+	c.same("erase", func(st fanfare.Store) (any, error) { return st.Erase(c.t.Context(), s, who) })
+	if rapid.IntRange(0, 3).Draw(r, "purges") == 0 {
+		c.same("purge", func(st fanfare.Store) (any, error) { return st.Purge(c.t.Context()) })
+	}
 }
 
 func (c *comparison) changeSet(r *rapid.T) {
@@ -474,13 +483,13 @@ func (c *comparison) tables(r *rapid.T) {
 			case 4:
 				return tx.DeleteKey(name)
 			case 5:
-				return tx.StoreAnswer(fanfare.StoredAnswer{Key: name, Status: n})
+				return tx.StoreAnswer(fanfare.StoredAnswer{Key: name, Status: n, Body: fmt.Appendf(nil, `{"recipient":"%s","n":1}`, ids(0, 10)[n%10])})
 			case 6:
 				return tx.PutImport(fanfare.Import{ID: name, Rows: int64(n), CreatedAt: tx.Now()})
 			case 7:
 				return tx.PutNode(fanfare.Node{Name: name, Free: map[string]int{name: n}})
 			case 9:
-				return tx.PutSegment(&fanfare.Segment{Name: name, Audience: json.RawMessage(fmt.Sprintf(`{"list":"%d"}`, n)), CreatedAt: tx.Now(), UpdatedAt: tx.Now()})
+				return tx.PutSegment(&fanfare.Segment{Name: name, Audience: json.RawMessage(fmt.Sprintf(`{"any":[{"list":"%d"},{"recipients":["%s"]}]}`, n, ids(0, 10)[n%10])), CreatedAt: tx.Now(), UpdatedAt: tx.Now()})
 			case 10:
 				return tx.DeleteSegment(name)
 			case 8:
@@ -552,7 +561,7 @@ func (c *comparison) everything() {
 				return p.ToArray(), err
 			})
 		}
-		for _, name := range []fanfare.SetName{fanfare.SetAlive, fanfare.SetUnindexed, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail),
+		for _, name := range []fanfare.SetName{fanfare.SetAlive, fanfare.SetUnindexed, fanfare.ListSet(1), fanfare.ListSet(2), fanfare.AddressSet(fanfare.ChannelEmail), fanfare.InvalidSet(fanfare.ChannelEmail), fanfare.SetErased,
 			fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonBounced), fanfare.SuppressionSet(fanfare.ChannelEmail, "news", fanfare.ReasonUnsubscribed)} {
 			c.same("set "+string(name), func(st fanfare.Store) (any, error) {
 				members, err := st.LoadSet(ctx, s, name)

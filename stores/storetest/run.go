@@ -96,6 +96,7 @@ func Run(t *testing.T, open Open) {
 		{"Reports", reportScenarios()},
 		{"Together", togetherScenarios()},
 		{"Receipts", receiptScenarios()},
+		{"Erase", eraseScenarios()},
 		{"Upkeep", upkeepScenarios()},
 	}
 	for _, g := range groups {
