@@ -40,7 +40,8 @@ func (s *Server) receiptRoutes() {
 		doc: "Each receipt is taken or refused by itself. The same fact twice is accepted once, the earliest time stays; so a call may be repeated. Delivered, read or clicked settles an uncertain item as sent; bounced and complained suppress the recipient until the address changes."}, s.createReceipts)
 }
 
-func (s *Server) createReceipts(ctx context.Context, _ *call, in *receiptsIn) (*reply[receptionView], error) {
+func (s *Server) createReceipts(ctx context.Context, c *call, in *receiptsIn) (*reply[receptionView], error) {
+	c.quiet = true // some send each of them by itself
 	reports := make([]fanfare.ReceiptReport, 0, len(in.Body.Receipts))
 	v := receptionView{Refused: []refusedView{}}
 	for i, r := range in.Body.Receipts {

@@ -153,7 +153,7 @@ func (d database) unwritable(err error) error {
 func (d database) Connect(ctx context.Context, read bool) (driver.Conn, error) {
 	pragmas := []string{"busy_timeout(10000)"} // first: the others may have to wait for another process
 	if read {
-		pragmas = append(pragmas, "query_only(1)", "cache_size(-8000)")
+		pragmas = append(pragmas, "query_only(1)", "cache_size(-2000)")
 	} else {
 		pragmas = append(pragmas, "synchronous(FULL)", "cache_size(-32000)", "wal_autocheckpoint(4000)", "secure_delete(1)",
 			"journal_size_limit(67108864)")

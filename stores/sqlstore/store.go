@@ -184,7 +184,7 @@ type readers struct {
 	closed bool
 }
 
-const idleReaders = 8
+const idleReaders = 32 // to open one costs as much as twenty short questions
 
 func (r *readers) take() (*conn, error) {
 	r.mu.Lock()
