@@ -71,8 +71,8 @@ type ControlView interface {
 	Import(id string) (Import, error)
 	Imports(states ...ImportState) ([]Import, error) // all states if none is named; newest first
 	Nodes() ([]Node, error)
-	Audit(cursor string, limit int) (items []AuditEntry, next string, err error)
-	Setting(name string) ([]byte, error) // ErrNotFound
+	Audit(object, cursor string, limit int) (items []AuditEntry, next string, err error) // of all objects if it is empty; newest first
+	Setting(name string) ([]byte, error)                                                 // ErrNotFound
 }
 
 // ControlTx changes the control tables.

@@ -79,7 +79,7 @@ func (s *Server) adminRoutes() {
 	})
 	route(s, op(http.MethodGet, "/v1/nodes", "list-nodes", scopeMetricsRead, "List nodes"), s.listNodes)
 	route(s, op(http.MethodGet, "/v1/queues", "list-queues", scopeMetricsRead, "How many tasks wait for each provider"), s.listQueues)
-	route(s, op(http.MethodGet, "/v1/audit", "list-audit", scopeKeysWrite, "Who did what, newest first"), s.listAudit)
+	route(s, op(http.MethodGet, "/v1/audit", "list-audit", scopeKeysWrite, "Who did what, planner and nodes included; newest first"), s.listAudit)
 }
 
 func viewKey(k fanfare.Key) keyView {
@@ -214,11 +214,16 @@ func (s *Server) listQueues(ctx context.Context, _ *call, _ *struct{}) (*reply[l
 	return ok(listOf(all, "")), err
 }
 
-func (s *Server) listAudit(ctx context.Context, _ *call, in *Page) (*reply[list[auditView]], error) {
+type auditIn struct {
+	Page
+	Object string `query:"object" doc:"Only of this message, key, list, …"`
+}
+
+func (s *Server) listAudit(ctx context.Context, _ *call, in *auditIn) (*reply[list[auditView]], error) {
 	var rows []fanfare.AuditEntry
 	var next string
 	err := s.Store.View(ctx, func(v fanfare.ControlView) (err error) {
-		rows, next, err = v.Audit(in.Cursor, in.Limit)
+		rows, next, err = v.Audit(in.Object, in.Cursor, in.Limit)
 		return err
 	})
 	if err != nil {

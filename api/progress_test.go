@@ -89,7 +89,7 @@ func (w *world) items(t *testing.T, path string, limit int) map[string]string {
 				t.Errorf("%s comes twice: %s, %s", it.Recipient, was, it.Result)
 			}
 			found[it.Recipient] = it.Result
-			if it.Result == "sent" && (it.SentAt == nil || it.Revision == nil || *it.Revision != 1) {
+			if it.Result == "sent" && (it.SentAt == nil || it.Revision == nil || *it.Revision != 1 || it.Reason+it.Code+it.Text != "") {
 				t.Errorf("%+v", it)
 			}
 		}

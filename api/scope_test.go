@@ -95,7 +95,10 @@ func TestResumeByScopeAndSettle(t *testing.T) {
 			play(t, w, []step{{call: "GET " + at + "/items/" + who, status: 200, has: `"result":"failed","reason":"permanent","code":"550 5.1.1" ~ "attempts":2`}})
 			break
 		}
-		a := w.do(t, request{method: "GET", path: "/v1/audit?limit=50"})
+		a := w.do(t, request{method: "GET", path: "/v1/audit?limit=50&object=" + id})
+		if strings.Contains(a.body, "provider.put") {
+			t.Errorf("of others: %s", a.body)
+		}
 		for _, want := range []string{`"actor":"key_all","action":"message.settle","object":"` + id + `","detail":"sent: 2"`, `"actor":"key_all","action":"message.resume_scope","object":"` + id + `","detail":"uncertain"`,
 			`"action":"message.resume_scope","object":"` + id + `","detail":"uncertain again"`, `"actor":"planner","action":"message.reopened"`, `"actor":"planner","action":"message.drained"`,
 			`"actor":"planner","action":"message.all_done","object":"` + id + `","detail":"sending → completed"`} {

@@ -79,7 +79,7 @@ func TestReopen(t *testing.T) {
 	w.completed("m", 120)
 	var moves []string
 	w.ok(w.store.View(w.ctx, func(v fanfare.ControlView) error {
-		entries, _, err := v.Audit("", 100)
+		entries, _, err := v.Audit("", "", 100)
 		for _, e := range slices.Backward(entries) {
 			if e.Actor != "planner" || e.Object != "m" || e.At.IsZero() {
 				t.Errorf("entry %+v", e)

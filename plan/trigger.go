@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fanfare"
@@ -21,6 +22,9 @@ func (p *Planner) triggers(ctx context.Context, now time.Time, all []*message) (
 	waits := func(m *message) bool {
 		s := m.State
 		return m.Waits && m.SendAt.IsZero() && (s.Phase == fanfare.PhaseScheduled || s.Phase == fanfare.PhasePaused && s.PausedFrom == fanfare.PhaseScheduled)
+	}
+	if !slices.ContainsFunc(all, waits) {
+		return nil
 	}
 	var come []*message
 	err := p.Store.View(ctx, func(v fanfare.ControlView) error {

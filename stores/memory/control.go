@@ -278,7 +278,7 @@ func (v *view) Nodes() ([]fanfare.Node, error) {
 	return all, nil
 }
 
-func (v *view) Audit(cursor string, limit int) (items []fanfare.AuditEntry, next string, err error) {
+func (v *view) Audit(object, cursor string, limit int) (items []fanfare.AuditEntry, next string, err error) {
 	before, limit, err := page(cursor, limit)
 	if err != nil {
 		return nil, "", err
@@ -287,11 +287,15 @@ func (v *view) Audit(cursor string, limit int) (items []fanfare.AuditEntry, next
 	if before != 0 {
 		end = min(end, int(before)-1)
 	}
+	last := 0
 	for i := end - 1; i >= 0; i-- {
-		if len(items) == limit {
-			return items, strconv.Itoa(i + 2), nil
+		if object != "" && v.c.audit[i].Object != object {
+			continue
 		}
-		items = append(items, v.c.audit[i])
+		if len(items) == limit {
+			return items, strconv.Itoa(last), nil
+		}
+		items, last = append(items, v.c.audit[i]), i+1
 	}
 	return items, "", nil
 }

@@ -240,7 +240,7 @@ func (v *controlView) Nodes() (all []fanfare.Node, err error) {
 	return all, err
 }
 
-func (v *controlView) Audit(cursor string, limit int) (items []fanfare.AuditEntry, next string, err error) {
+func (v *controlView) Audit(object, cursor string, limit int) (items []fanfare.AuditEntry, next string, err error) {
 	before, limit, err := page(cursor, limit)
 	if err != nil {
 		return nil, "", err
@@ -249,12 +249,16 @@ func (v *controlView) Audit(cursor string, limit int) (items []fanfare.AuditEntr
 		id int64
 		fanfare.AuditEntry
 	}
+	name, values := "audit.list", []driver.Value{before, before, limit + 1}
+	if object != "" {
+		name, values = "audit.of", append([]driver.Value{object}, values...)
+	}
 	var rows []numbered
 	err = v.c.query(func(r []driver.Value) error {
 		rows = append(rows, numbered{integer(r[0]), fanfare.AuditEntry{At: moment(r[1]), Actor: text(r[2]), Action: text(r[3]),
 			Object: text(r[4]), Detail: text(r[5])}})
 		return nil
-	}, "audit.list", before, before, limit+1)
+	}, name, values...)
 	rows, next = cut(rows, limit, func(n numbered) int64 { return n.id })
 	for _, n := range rows {
 		items = append(items, n.AuditEntry)

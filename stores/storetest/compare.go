@@ -615,7 +615,7 @@ func (c *comparison) everything() {
 			put(imports, err)
 			nodes, err := v.Nodes()
 			put(nodes, err)
-			entries, _, err := v.Audit("", 0)
+			entries, _, err := v.Audit("", "", 0)
 			put(entries, err)
 			for _, name := range []string{"x", "y", "ü"} {
 				answer, err := v.StoredAnswer(name)

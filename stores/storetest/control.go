@@ -49,7 +49,7 @@ func failedUpdate(x *fixture) {
 		x.is(err, fanfare.ErrNotFound, "the provider")
 		_, err = v.Setting("s")
 		x.is(err, fanfare.ErrNotFound, "the setting")
-		entries, _, err := v.Audit("", 10)
+		entries, _, err := v.Audit("", "", 10)
 		x.same(entries, []fanfare.AuditEntry(nil), "the audit")
 		return err
 	})
@@ -67,7 +67,7 @@ func oneNow(x *fixture) {
 		return tx.AddAudit(fanfare.AuditEntry{Actor: "a"})
 	})
 	x.view(func(v fanfare.ControlView) error {
-		entries, _, err := v.Audit("", 1)
+		entries, _, err := v.Audit("", "", 1)
 		x.same(entries, []fanfare.AuditEntry{{At: want, Actor: "a"}}, "the audit")
 		first := v.Now()
 		x.clock.Advance(time.Second)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -196,16 +197,37 @@ func audit(x *fixture) {
 	var cursor string
 	x.view(func(v fanfare.ControlView) (err error) {
 		var first []fanfare.AuditEntry
-		first, cursor, err = v.Audit("", 4)
+		first, cursor, err = v.Audit("", "", 4)
 		x.same(first, want[:4], "the first page")
 		return err
 	})
 	x.update(func(tx fanfare.ControlTx) error { return tx.AddAudit(fanfare.AuditEntry{Actor: "new"}) })
+	x.update(func(tx fanfare.ControlTx) error {
+		for range 3 {
+			if err := errors.Join(tx.AddAudit(fanfare.AuditEntry{Actor: "a", Object: "m2"}), tx.AddAudit(fanfare.AuditEntry{Actor: "b"})); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	x.view(func(v fanfare.ControlView) error {
-		second, next, err := v.Audit(cursor, 4)
+		mine := fanfare.AuditEntry{Actor: "a", Object: "m2", At: x.now()}
+		got, next, err := v.Audit("m2", "", 2)
+		x.ok(err)
+		x.same(got, []fanfare.AuditEntry{mine, mine}, "of one object")
+		got, next, err = v.Audit("m2", next, 2)
+		x.ok(err)
+		x.same(got, []fanfare.AuditEntry{mine, want[4]}, "the second page of it")
+		x.same(next, "", "its last cursor")
+		got, _, err = v.Audit("nobody", "", 2)
+		x.same(got, []fanfare.AuditEntry(nil), "of nobody")
+		return err
+	})
+	x.view(func(v fanfare.ControlView) error {
+		second, next, err := v.Audit("", cursor, 4)
 		x.same(second, want[4:], "the second page")
 		x.same(next, "", "the last cursor")
-		_, _, bad := v.Audit("no cursor", 4)
+		_, _, bad := v.Audit("", "no cursor", 4)
 		x.is(bad, fanfare.ErrUsage, "a cursor that is none")
 		return err
 	})

@@ -337,7 +337,7 @@ func whole(x *fixture) (read func(x *fixture) []any) {
 			put(imports, err)
 			nodes, err := v.Nodes()
 			put(nodes, err)
-			entries, _, err := v.Audit("", 9)
+			entries, _, err := v.Audit("", "", 9)
 			put(entries, err)
 			setting, err := v.Setting("s")
 			put(setting, err)

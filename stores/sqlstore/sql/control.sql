@@ -132,6 +132,9 @@ ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, seen_at = e
 -- name: audit.list
 SELECT id, at, actor, action, object, detail FROM audit WHERE (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?;
 
+-- name: audit.of
+SELECT id, at, actor, action, object, detail FROM audit WHERE object = ? AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?;
+
 -- name: audit.insert
 INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?);
 

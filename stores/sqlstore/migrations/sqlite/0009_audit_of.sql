@@ -1,0 +1,3 @@
+-- The audit trail of one object.
+
+CREATE INDEX audit_object ON audit (object);
