@@ -9,6 +9,7 @@ import (
 
 	"fanfare"
 	"fanfare/set"
+	"fanfare/stores/memory"
 )
 
 // news waits until a follower is woken, and gives what it is told.
@@ -29,9 +30,23 @@ func news(t *testing.T, f *Follower) (ids []fanfare.MessageID, n News) {
 	return ids, n
 }
 
-// silent wants that a follower is not woken.
+// told waits until a follower is told of a message.
+func told(t *testing.T, f *Follower) (ids []fanfare.MessageID, n News) {
+	t.Helper()
+	for len(ids) == 0 {
+		ids, n = news(t, f)
+	}
+	return ids, n
+}
+
+// silent wants that a follower is not woken any more once what was going on is over.
 func silent(t *testing.T, f *Follower) {
 	t.Helper()
+	time.Sleep(3 * allEvery)
+	select {
+	case <-f.C:
+	default:
+	}
 	select {
 	case <-f.C:
 		t.Error("woken without a reason")
@@ -43,20 +58,29 @@ func silent(t *testing.T, f *Follower) {
 func TestFollowers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		w := newWorld(t, ctx, 0)
+		w := &world{ctx: ctx, now: time.Now()} // on the bubble's clock, which the hub reads too
+		w.store = Watch(memory.Open(memory.Config{Slots: 2}))
+		w.reader = New(Config{Store: w.store, Compile: func(m *fanfare.Message) (Content, error) { return plain{m.Content.Title}, nil }})
+		for s := range fanfare.Slot(2) {
+			w.must(t, w.store.Number(ctx, s, people))
+		}
+		pass := func() {
+			time.Sleep(time.Second)
+			w.now = time.Now()
+		}
 		hub := NewHub(w.reader)
 		done := make(chan struct{})
 		go func() { defer close(done); _ = hub.Run(ctx) }()
 		defer func() { stop(); <-done }()
 		ada, bob := fanfare.Person{Slot: 0, Seq: 5}, fanfare.Person{Slot: 1, Seq: 69_000}
 		send := func(to ...fanfare.Person) *mail {
-			w.now = w.now.Add(time.Second)
+			pass()
 			planned := [2]*set.Set{set.New(), set.New()}
 			for _, p := range to {
 				planned[p.Slot].Add(p.Seq)
 			}
 			m := w.send(t, planned, 0)
-			w.now = w.now.Add(time.Second)
+			pass()
 			for s := range fanfare.Slot(2) {
 				w.deliver(t, m, s)
 			}
@@ -69,11 +93,10 @@ func TestFollowers(t *testing.T) {
 				t.Errorf("at first: %v %+v", ids, n)
 			}
 		}
-		_, _ = news(t, a) // the hub's first look wakes all
-		_, _ = news(t, b)
-		silent(t, a)
+		silent(t, a) // the hub's first look, apart
+		silent(t, b)
 		first := send(ada)
-		ids, n := news(t, a)
+		ids, n := told(t, a)
 		if !slices.Equal(ids, []fanfare.MessageID{first.ID}) || n.Counts.Unread != 2 || string(n.Items[0].Content) == "" {
 			t.Errorf("%v %+v", ids, n)
 		}
@@ -81,6 +104,7 @@ func TestFollowers(t *testing.T) {
 		if ids, n := news(t, b); len(ids) != 0 || n.Changed {
 			t.Errorf("of another's message: %v %+v", ids, n)
 		}
+		silent(t, b)
 		silent(t, a)
 		if err := w.reader.Mark(ctx, ada, old.ID, fanfare.ReceiptRead); err != nil {
 			t.Fatal(err)
@@ -92,27 +116,18 @@ func TestFollowers(t *testing.T) {
 		a.Close()
 		second, third := send(ada), send(ada, bob)
 		a = hub.Follow(ada, last)
-		if ids, _ := news(t, a); !slices.Equal(ids, []fanfare.MessageID{second.ID, third.ID}) {
+		if ids, _ := told(t, a); !slices.Equal(ids, []fanfare.MessageID{second.ID, third.ID}) {
 			t.Errorf("after a break: %v", ids)
 		}
 		late := w.send(t, [2]*set.Set{set.Of(ada.Seq), set.New()}, 0) // starts first, and comes last
 		fourth := send(ada)
-		for {
-			ids, n = news(t, a)
-			if len(ids) > 0 {
-				break
-			}
-		}
+		ids, _ = told(t, a)
 		if !slices.Equal(ids, []fanfare.MessageID{fourth.ID}) {
 			t.Errorf("%v", ids)
 		}
-		w.now = w.now.Add(time.Second)
+		pass()
 		w.deliver(t, late, 0)
-		for {
-			if ids, n = news(t, a); len(ids) > 0 {
-				break
-			}
-		}
+		ids, _ = told(t, a)
 		if !slices.Equal(ids, []fanfare.MessageID{late.ID}) {
 			t.Errorf("a late one: %v", ids)
 		}
