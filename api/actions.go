@@ -126,6 +126,7 @@ func (s *Server) actionRoutes() {
 	route(s, act("resume", "resume-message", "Resume what remains, or send again to the failed or the uncertain",
 		"Scope failed or uncertain, of a message that is paused or completed: whoever it means remains again, with a fresh schedule of retries; whoever was in doubt twice only if asked for by name."), s.resumeMessage)
 	route(s, act("settle", "settle-message", "Say what became of the uncertain", "What is settled as failed has the reason settled, and may be resumed by scope."), s.settleMessage)
+	route(s, act("recall", "recall-message", "Take an inbox message out of inboxes", "For all, or for whoever has not read it. What is not sent yet is still sent: cancel it too."), s.recallMessage)
 	route(s, operation{method: http.MethodPost, path: at + "rate", id: "rate-message", tag: "messages", scope: scopeMessagesWrite, keyed: true, summary: "Change the rate, also while sending"}, s.rateMessage)
 	route(s, operation{method: http.MethodPost, path: at + "preview", id: "preview-message", tag: "messages", scope: scopeMessagesRead, summary: "Render it for one recipient"}, s.previewMessage)
 	route(s, act("test", "test-message", "Send it to somebody; never counted", "To recipients, or to addresses as a recipient."), s.testMessage)

@@ -32,6 +32,8 @@ type Config struct {
 	CheckRecipient func(*fanfare.RecipientChange) error
 	// Receive takes reports of what became of items; one that is refused refuses no other.
 	Receive func(context.Context, []fanfare.ReceiptReport) (fanfare.Reception, error)
+	// Inbox reads recipients' own inboxes.
+	Inbox Inbox
 	// SendTest sends a message's content outside of any audience; one answer an item.
 	SendTest func(ctx context.Context, m *fanfare.Message, to []fanfare.Recipient) ([]TestResult, error)
 	// Tokens makes and reads recipients' tokens; see [NewTokens].

@@ -37,6 +37,7 @@ type messageView struct {
 	Data        anyJSON      `json:"data"`
 	Metadata    anyJSON      `json:"metadata"`
 	Tags        []string     `json:"tags" nullable:"false"`
+	Recalled    *string      `json:"recalled" enum:"all,unread" doc:"Out of whose inboxes it was taken."`
 	Test        bool         `json:"test" doc:"Made with a test key: nothing leaves."`
 	CreatedAt   time.Time    `json:"created_at"`
 	UpdatedAt   time.Time    `json:"updated_at"`
@@ -129,7 +130,7 @@ func (s *Server) view(m *fanfare.Message, waiting *fanfare.WaitingFor) messageVi
 		Outcome: text(string(m.Outcome)), Generation: int64(m.Generation), Revision: int64(m.Revision), Audience: anyJSON(m.Audience), Content: viewContent(m.Content),
 		Provider: text(m.Provider), Topic: m.Topic, Essential: m.Essential, SendAt: moment(m.SendAt), Priority: string(m.Priority), Uncertain: string(m.Uncertain),
 		StartGrace: int64(m.StartGrace / time.Second), NotAfter: moment(m.NotAfter), Dedupe: string(m.Dedupe), Data: anyJSON(m.Data), Metadata: anyJSON(m.Metadata), Tags: m.Tags,
-		Test: m.Test, CreatedAt: m.CreatedAt, UpdatedAt: m.UpdatedAt, StartedAt: moment(m.StartedAt), FinishedAt: moment(m.FinishedAt)}
+		Recalled: text(string(m.Recall)), Test: m.Test, CreatedAt: m.CreatedAt, UpdatedAt: m.UpdatedAt, StartedAt: moment(m.StartedAt), FinishedAt: moment(m.FinishedAt)}
 	if m.Rate > 0 {
 		v.Rate = &m.Rate
 	}

@@ -62,7 +62,7 @@ func (s *Server) messageRoutes() {
 			return s.reply(http.StatusOK, &m, w), err
 		})
 	route(s, operation{method: http.MethodPatch, path: at, id: "change-message", tag: "messages", scope: scopeMessagesWrite, summary: "Change a message",
-		doc: "A merge (RFC 7396); audience is replaced whole. Draft and scheduled: every field; paused: content, rate, priority, provider, not_after, uncertain."}, s.changeMessage)
+		doc: "A merge (RFC 7396); audience is replaced whole. Draft and scheduled: every field; paused: content, rate, priority, provider, not_after, uncertain; completed, of the inbox: content, which whoever reads from then on finds."}, s.changeMessage)
 	routeNone(s, operation{method: http.MethodDelete, path: at, id: "delete-message", tag: "messages", scope: scopeMessagesWrite, summary: "Delete a draft or a scheduled message"}, s.deleteMessage)
 	route(s, operation{method: http.MethodPost, path: at + "/clone", id: "clone-message", tag: "messages", scope: scopeMessagesWrite, status: http.StatusCreated, keyed: true, summary: "Make a draft of the same content and audience, or for another audience"}, s.cloneMessage)
 }
@@ -355,6 +355,10 @@ func allowed(m *fanfare.Message, changed []string) error {
 			}
 		}
 		return nil
+	case fanfare.PhaseCompleted:
+		if m.Channel == fanfare.ChannelInbox && len(changed) == 1 && changed[0] == "content" { // whoever reads from now on finds the new one
+			return nil
+		}
 	case fanfare.PhasePreparing, fanfare.PhaseSending, fanfare.PhasePausing:
 		return conflict("state", "A message that is %s cannot be changed; pause it first. Its rate alone changes at once: POST …/rate.", m.Phase)
 	}

@@ -79,6 +79,7 @@ func problemCodes() []code {
 		{"audience_changed", 409, "another number of people than expected; nothing was sent"}, {"public_url_missing", 409, "mail needs an https --public-url for its unsubscribe links"},
 		{"provider_missing", 409, "no provider for the channel"}, {"provider_ambiguous", 409, "several providers, none of them the default"},
 		{"provider_fixed", 409, "the configuration file holds the provider"}, {"in_use", 409, "a message that is not finished needs it"}, {"last_key", 409, "the last key that can make keys"}, {"too_many", 409, "there are as many as there may be"},
+		{"not_inbox", 409, "only a message of the inbox can be recalled"}, {"no_test", 409, "the channel has nothing to send a test by"},
 		{"running", 409, "the first call with this Idempotency-Key is still running"},
 		{"revision", 412, "If-Match names another revision"}, {"too_large", 413, "the body is too large"}, {"media_type", 415, "another Content-Type is needed"}, {"encoding", 415, "another Content-Encoding is needed"},
 		{"invalid", 422, "errors says which fields to mend"}, {"nul", 422, "a text holds NUL"}, {"idempotency_key_reused", 422, "the Idempotency-Key was used for another body"},

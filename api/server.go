@@ -80,6 +80,7 @@ func (s *Server) routes() {
 	s.unsubscribeRoutes()
 	s.trackRoutes()
 	s.receiptRoutes()
+	s.inboxRoutes()
 }
 
 // Owns says whether a path belongs to the API, so that whoever serves pages beside it leaves it alone.

@@ -97,7 +97,7 @@ func TestHostileBodies(t *testing.T) {
 	for _, o := range operations {
 		for _, name := range names {
 			path := o.path
-			for _, part := range []string{"{id}", "{name}", "{external_id}", "{token}"} {
+			for _, part := range []string{"{id}", "{name}", "{external_id}", "{token}", "{message}"} {
 				path = strings.ReplaceAll(path, part, name)
 			}
 			for i, body := range bodies {

@@ -72,3 +72,9 @@ func (w *Watched) ChangeSet(ctx context.Context, s fanfare.Slot, name fanfare.Se
 	}
 	return w.Store.ChangeSet(ctx, s, name, add, remove)
 }
+
+// Erase implements fanfare.Erasing. Whoever is erased has no inbox any more.
+func (w *Watched) Erase(ctx context.Context, s fanfare.Slot, ids []string) ([]fanfare.Erased, error) {
+	defer w.people.Add(1)
+	return w.Store.Erase(ctx, s, ids)
+}

@@ -36,6 +36,7 @@ type Config struct {
 	Node         string
 	MasterKey    string
 	InboxOrigins []string
+	CacheBytes   int // of inboxes; 0: 256 MB
 	File         *config.File
 	Log          *slog.Logger
 	Version      string

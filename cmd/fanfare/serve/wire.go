@@ -17,6 +17,7 @@ import (
 	"fanfare/cmd/fanfare/home"
 	"fanfare/cmd/fanfare/providers"
 	"fanfare/deliver"
+	reading "fanfare/inbox"
 	"fanfare/people"
 	"fanfare/plan"
 	"fanfare/queues/memory"
@@ -46,6 +47,8 @@ type node struct {
 // wire makes the parts and hands them to each other. When it returns, nothing of the past can send any more: the claims of this node's
 // former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
 func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
+	watched := reading.Watch(store)
+	store = watched
 	guard := &plan.Guard{Store: store, Position: position{folder}, Logger: c.Log}
 	if _, err := guard.Check(ctx); err != nil { // first: what is written before would raise the head of a database that was rolled back
 		return nil, err
@@ -77,7 +80,7 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if n.importer, err = people.NewImporter(store, folder.Path("imports"), c.Log); err != nil {
 		return nil, err
 	}
-	return n, n.faces(c, book, cat, links)
+	return n, n.faces(c, watched, book, cat, links)
 }
 
 // parts makes planner and worker, which wake each other.
@@ -100,9 +103,10 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 }
 
 // faces makes the API and the pages that use it.
-func (n *node) faces(c Config, book *providers.Book, cat *catalog, links *api.Links) (err error) {
+func (n *node) faces(c Config, watched *reading.Watched, book *providers.Book, cat *catalog, links *api.Links) (err error) {
 	n.api, err = api.New(api.Config{
 		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
+		Inbox:   mailbox{reading.New(reading.Config{Store: watched, Compile: readable, CacheBytes: c.CacheBytes, Logger: c.Log})},
 		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links, Tokens: n.tokens, InboxOrigins: c.InboxOrigins,
 		Wake: func() {
 			n.planner.Wake()
