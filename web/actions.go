@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 
@@ -12,6 +13,8 @@ type action struct {
 	Name    string        // in the address, in the words and in the API
 	event   fanfare.Event // what it is to the state machine, which alone says where the button is shown
 	Confirm bool          // asks once more, on a page of its own
+	call    string        // the API's action, if its name is another
+	scope   fanfare.Result
 }
 
 func actions() []action {
@@ -19,6 +22,7 @@ func actions() []action {
 		{Name: "start", event: fanfare.EventStart},
 		{Name: "pause", event: fanfare.EventPause},
 		{Name: "resume", event: fanfare.EventResume},
+		{Name: "resend", event: fanfare.EventResumeScope, Confirm: true, call: "resume", scope: fanfare.ResultFailed},
 		{Name: "cancel", event: fanfare.EventCancel, Confirm: true},
 	}
 }
@@ -64,7 +68,10 @@ func (s *site) act(w http.ResponseWriter, r *http.Request) {
 		}
 		in = map[string]any{"expect_recipients": expected}
 	}
-	if err := s.call(r, http.MethodPost, messagePath(id, a.Name), r.PostFormValue("once"), in, nil); err != nil {
+	if a.scope != "" {
+		in = map[string]any{"scope": a.scope}
+	}
+	if err := s.call(r, http.MethodPost, messagePath(id, cmp.Or(a.call, a.Name)), r.PostFormValue("once"), in, nil); err != nil {
 		s.refused(w, r, id, err)
 		return
 	}
@@ -95,5 +102,6 @@ func (s *site) confirm(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, pagePath(id), http.StatusSeeOther)
 		return
 	}
+	v.Asked = a.Name
 	s.show(w, r, http.StatusOK, "confirm", &page{Title: v.Title(), Here: pagePath(id, a.Name), Body: v})
 }

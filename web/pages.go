@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"fanfare"
@@ -210,6 +211,7 @@ type messageView struct {
 	Count    *count    // who would get it, before the start
 	Uncount  *notice   // why that is not known
 	Actions  []action
+	Asked    string // the action that is asked about once more
 	Once     string // an Idempotency-Key for the start: clicking twice starts once
 }
 
@@ -254,7 +256,7 @@ func (s *site) read(r *http.Request, id string) (*messageView, error) {
 		}
 	}
 	v.Frozen = v.StartedAt != nil && v.Phase != fanfare.PhasePreparing || v.Counts.Audience > 0
-	v.Actions = possible(v.Phase)
+	v.Actions = slices.DeleteFunc(possible(v.Phase), func(a action) bool { return a.scope == fanfare.ResultFailed && v.Counts.Failed == 0 })
 	if v.Starts() {
 		v.Count, v.Uncount = s.count(r, &v.message)
 	}

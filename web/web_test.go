@@ -39,6 +39,8 @@ func world() *fakeAPI {
 	f.put("draft", "A draft", "draft", 0)
 	f.put("later", "Later", "scheduled", 0)
 	f.messages["later"]["send_at"] = "2026-12-24T18:00:00Z"
+	f.put("waits", "Waits", "scheduled", 0)
+	f.progress["waits"]["waiting"] = map[string]any{"reason": "trigger", "provider": "", "detail": `for the event "launch"`, "since": "2026-11-24T08:00:00Z", "next_try_at": nil}
 	f.put("prep", "Preparing", "preparing", 0)
 	f.put("done", "Done", "completed", 3, 10, 7, 2, 0, 1, 0, 0)
 	f.messages["done"]["outcome"], f.messages["done"]["finished_at"] = "with_uncertain", "2026-11-24T09:00:00Z"
@@ -98,11 +100,13 @@ func TestPages(t *testing.T) {
 		{name: "scheduled", method: "GET", path: "/messages/later", status: 200, has: []string{"Start: send to 1,234", "/messages/later/pause", "2026-12-24 18:00:00 UTC"}, hasNot: []string{"/messages/later/resume"}},
 		{name: "preparing", method: "GET", path: "/messages/prep", status: 200, has: []string{"not frozen yet", "/messages/prep/pause"}, hasNot: []string{"/messages/prep/start"}},
 		{name: "completed", method: "GET", path: "/messages/done", status: 200,
-			has: []string{"100.0", `data-stream=""`, "with uncertain"}, hasNot: []string{"/messages/done/cancel", "/messages/done/resume", "<noscript>"}},
+			has: []string{"100.0", `data-stream=""`, "with uncertain", `href="/messages/done/resend"`}, hasNot: []string{"/messages/done/cancel", "/messages/done/resume", "<noscript>"}},
 		{name: "cancelling", method: "GET", path: "/messages/going", status: 200, hasNot: []string{"/messages/going/cancel", "/messages/going/pause", "/messages/going/resume"}},
 		{name: "waiting", method: "GET", path: "/messages/down", status: 200, has: []string{"the provider does not answer", "dial tcp: refused &lt;script&gt;", "Next try:", "08:00:15"}, hasNot: []string{`data-live="waiting" hidden`}},
 		{name: "not waiting", method: "GET", path: "/messages/m1", status: 200, has: []string{`data-live="waiting" hidden`}},
 		{name: "cancel asks", method: "GET", path: "/messages/m1/cancel", status: 200, has: []string{"Cancel “Spring news”?", "386,344 who remain", `action="/messages/m1/cancel"`}},
+		{name: "resend asks", method: "GET", path: "/messages/done/resend", status: 200, has: []string{"Send “Done” again to the failed?", "The 2 who failed", `action="/messages/done/resend"`}, hasNot: []string{"Cancel “"}},
+		{name: "waits for a trigger", method: "GET", path: "/messages/waits", status: 200, has: []string{"for the event &#34;launch&#34;", "Start: send to"}},
 		{name: "cancel asks of a draft", method: "GET", path: "/messages/draft/cancel", status: 200, has: []string{"Nobody has got it"}},
 		{name: "items", method: "GET", path: "/messages/m1/items?doubted=true", status: 200,
 			has: []string{"u1&lt;script&gt;", "<em>erased</em>", "550 &lt;script&gt;", `href="/messages/m1/items?cursor=c&#43;2%26x&amp;doubted=true"`, `aria-current="page">Doubted`}},
@@ -201,6 +205,7 @@ func TestActionsCallTheAPI(t *testing.T) {
 		{"/messages/m1/pause", nil, "POST /v1/messages/m1/pause", nil},
 		{"/messages/m1/cancel", nil, "POST /v1/messages/m1/cancel", nil},
 		{"/messages/bad/resume", nil, "POST /v1/messages/bad/resume", nil},
+		{"/messages/done/resend", nil, `POST /v1/messages/done/resume {"scope":"failed"}`, nil},
 		{"/messages/draft/start", []string{"expect=1234", "once=k1"}, `POST /v1/messages/draft/start {"expect_recipients":1234}`, []string{"k1"}},
 	} {
 		f := world()
@@ -226,7 +231,7 @@ func TestButtonsFollowTheStateMachine(t *testing.T) {
 		fanfare.PhaseSending:   {"pause", "cancel"},
 		fanfare.PhasePausing:   {"resume", "cancel"},
 		fanfare.PhasePaused:    {"resume", "cancel"},
-		fanfare.PhaseCompleted: nil, fanfare.PhaseCancelling: nil, fanfare.PhaseCancelled: nil, fanfare.PhaseExpired: nil,
+		fanfare.PhaseCompleted: {"resend"}, fanfare.PhaseCancelling: nil, fanfare.PhaseCancelled: nil, fanfare.PhaseExpired: nil,
 	}
 	for _, phase := range fanfare.Phases() {
 		var got []string
