@@ -183,7 +183,7 @@ func (f *proof) batch(i int, row fanfare.Batch) {
 	for rank, seq := range members {
 		h := &f.at[fanfare.Person{Slot: row.Slot, Seq: seq}].past[i]
 		e := fanfare.Exception{Rank: rank, Seq: seq}
-		switch c := f.r.IntN(40); {
+		switch c := f.r.IntN(160); {
 		case c == 0:
 			e.Result, e.Reason = fanfare.ResultFailed, fanfare.ReasonPermanent
 			r.Next.Failed++
