@@ -365,40 +365,6 @@ func TestMoreValuesThanSets(t *testing.T) {
 	ask(`{"attribute":"name","in":["`+rare+`","n4500"]}`, 3+len(w.who(p, `{"attribute":"name","eq":"n4500"}`)[0].ToArray()), "name")
 }
 
-// TestSetsWith: whoever is erased leaves every set there is, whatever their attributes were called.
-func TestSetsWith(t *testing.T) {
-	w := newWorld(t, 1, 0)
-	known := profiles{}
-	for i := range 20 {
-		w.upsert(known, fmt.Sprint("u", i), fanfare.ChangeMerge, map[string]any{"a:b": "x", strings.Repeat("l", 90): 7.5, "t": "2026-01-31T08:00:00Z", "l": []string{"p", fmt.Sprint(i)}, fmt.Sprint("own", i): true})
-	}
-	w.ok((&plan.Indexer{Store: w.store, Node: "a"}).Tick(w.ctx))
-	w.upsert(known, "u3", fanfare.ChangeMerge, map[string]any{"a:b": "y"}) // and stale ones
-	_, _, err := w.store.ChangeSet(w.ctx, 0, fanfare.ListSet(7), set.Of(3, 4), nil)
-	w.ok(err)
-	w.ok(w.store.Edit(w.ctx, 0, func(v fanfare.SlotView) (changes []fanfare.SetChange, err error) {
-		with, err := fanfare.SetsWith(v, 3)
-		for _, name := range with {
-			changes = append(changes, fanfare.SetChange{Name: name, Remove: set.Of(3)})
-		}
-		return changes, err
-	}))
-	w.ok(w.store.ReadSlot(w.ctx, 0, func(v fanfare.SlotView) error {
-		names, err := v.SetNames("")
-		for _, name := range names {
-			members, err := v.LoadSet(name)
-			w.ok(err)
-			if members.Contains(3) {
-				t.Errorf("still in %s", name)
-			}
-			if strings.Contains(string(name), "own3") {
-				t.Errorf("%s is left behind", name)
-			}
-		}
-		return err
-	}))
-}
-
 // TestSegmentsAreEvaluatedOnce: each names the one before twice, so all ways through them are 2⁶⁰.
 func TestSegmentsAreEvaluatedOnce(t *testing.T) {
 	w := newWorld(t, 2, 0)
@@ -504,5 +470,40 @@ func TestTheIndexerLetsOthersGoFirst(t *testing.T) {
 		if n := left(); n != 0 {
 			t.Errorf("%s is over: %d are left", name, n)
 		}
+	}
+}
+
+// TestErasedWhileTheyAreTaken: whoever is erased between the indexer's reading and its writing is in no set afterwards.
+func TestErasedWhileTheyAreTaken(t *testing.T) {
+	for at := 2; at <= 4; at++ { // before each of its writes
+		w := newWorld(t, 1, 0)
+		known := profiles{}
+		for i := range 3 {
+			attributes := map[string]any{}
+			for k := range 900 { // more sets than one transaction changes
+				attributes[fmt.Sprint("a", k)] = fmt.Sprint("v", i)
+			}
+			w.upsert(known, fmt.Sprint("u", i), fanfare.ChangeMerge, attributes)
+		}
+		slow := &between{Store: w.store, at: at, do: func() {
+			_, err := w.store.Erase(w.ctx, 0, []string{"u1"})
+			w.ok(err)
+		}}
+		w.ok((&plan.Indexer{Store: slow, Node: "a"}).Tick(w.ctx))
+		if slow.at > 0 {
+			t.Fatalf("it never wrote %d times", at)
+		}
+		w.ok(w.store.ReadSlot(w.ctx, 0, func(v fanfare.SlotView) error {
+			names, sets, err := v.LoadSets("")
+			for i, members := range sets {
+				if members.Contains(1) {
+					t.Errorf("before write %d: still in %s", at, names[i])
+				}
+				if strings.Contains(string(names[i]), "=v1") {
+					t.Errorf("before write %d: %s is there", at, names[i])
+				}
+			}
+			return err
+		}))
 	}
 }
