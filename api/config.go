@@ -16,6 +16,7 @@ type Store interface {
 	fanfare.Freezer
 	fanfare.Settler
 	fanfare.Receipts
+	fanfare.Erasing
 }
 
 // Config makes a Server. Nothing of it is called by [New].

@@ -84,7 +84,7 @@ func TestRecipients(t *testing.T) {
 		{call: "GET /v1/recipients?cursor=wrong", status: 400, has: `"code":"bad_cursor"`},
 		{call: "GET /v1/recipients?list=none", status: 404, has: `"code":"not_found"`},
 		{call: "GET /v1/recipients?colour=red", status: 422, has: `"parameter":"colour","code":"unknown_parameter"`},
-		{call: "DELETE /v1/recipients/u1", status: 405, has: `"code":"method" ~ PATCH`},
+		{call: "POST /v1/recipients/u1", status: 405, has: `"code":"method" ~ PATCH`},
 	})
 }
 

@@ -18,9 +18,9 @@ import (
 type suppressionView struct {
 	ID        string `json:"id"`
 	Recipient string `json:"recipient" doc:"Empty: it is one of an address, for whoever has it."`
-	Channel   string `json:"channel"`
+	Channel   string `json:"channel" doc:"Empty: all channels."`
 	Topic     string `json:"topic" doc:"Empty: the whole channel."`
-	Reason    string `json:"reason" enum:"unsubscribed,suppressed,bounced,complained"`
+	Reason    string `json:"reason" enum:"unsubscribed,suppressed,bounced,complained,erased" doc:"erased: somebody of this id or address was erased before; put the recipient with \"resubscribe\": true to lift it."`
 	Address   string `json:"address" doc:"As it was given in this call. Empty in listings: only a keyed hash of it is kept."`
 }
 
@@ -39,7 +39,7 @@ type suppressionsIn struct {
 	Recipient string `query:"recipient" doc:"Only of this recipient."`
 	Address   string `query:"address" maxLength:"320" doc:"Only those of this address itself, whoever has it."`
 	Channel   string `query:"channel" enum:"email,inbox,null"`
-	Reason    string `query:"reason" enum:"unsubscribed,suppressed,bounced,complained"`
+	Reason    string `query:"reason" enum:"unsubscribed,suppressed,bounced,complained,erased"`
 }
 
 type suppressionPath struct {
@@ -122,6 +122,9 @@ func (s *Server) grounds(ctx context.Context, in *suppressionsIn) (all []ground,
 		known, err = fanfare.Topics(v)
 		return err
 	})
+	if in.Channel == "" && (in.Reason == "" || in.Reason == string(fanfare.ReasonErased)) {
+		all = append(all, ground{"", "", fanfare.ReasonErased})
+	}
 	for _, channel := range suppressible() {
 		for _, reason := range []fanfare.Reason{fanfare.ReasonUnsubscribed, fanfare.ReasonSuppressed, fanfare.ReasonBounced, fanfare.ReasonComplained} {
 			if in.Channel != "" && in.Channel != string(channel) || in.Reason != "" && in.Reason != string(reason) {
@@ -338,6 +341,9 @@ func (s *Server) deleteSuppression(ctx context.Context, c *call, in *suppression
 		return notFound("suppression", in.ID)
 	}
 	g := ground{id.Channel, id.Topic, id.Reason}
+	if g.set() == fanfare.SetErased {
+		return conflict("erased", "Somebody of this id or address was erased; only consent lifts that: put the recipient with \"resubscribe\": true.")
+	}
 	if !slices.Contains([]fanfare.Reason{fanfare.ReasonUnsubscribed, fanfare.ReasonSuppressed, fanfare.ReasonBounced, fanfare.ReasonComplained}, g.reason) {
 		return notFound("suppression", in.ID)
 	}

@@ -75,17 +75,30 @@ func NewImporter(store Store, dir string, log *slog.Logger) (*Importer, error) {
 	}
 	var left []string
 	for _, e := range there {
-		if id, ok := strings.CutSuffix(e.Name(), dataExt); ok {
-			left = append(left, id)
+		for _, ext := range [...]string{dataExt, seenExt} {
+			if id, ok := strings.CutSuffix(e.Name(), ext); ok {
+				left = append(left, id)
+			}
 		}
 	}
 	return &Importer{store: store, dir: dir, log: log, wake: make(chan struct{}, 1), block: blockRows, left: left,
 		cancel: map[string]context.CancelFunc{}, wanted: map[string]bool{}, waits: map[string]string{}}, nil
 }
 
-const dataExt = ".data"
+// What an import has in the folder: its file as it was sent, until all rows are stored, and while it is held the numbers of whom the file named.
+const (
+	dataExt = ".data"
+	seenExt = ".seen"
+)
 
 func (im *Importer) data(id string) string { return filepath.Join(im.dir, id+dataExt) }
+
+func (im *Importer) seen(id string) string { return filepath.Join(im.dir, id+seenExt) }
+
+// drop removes what an import that is over has left in the folder.
+func (im *Importer) drop(id string) error {
+	return errors.Join(removeFile(im.data(id)), removeFile(im.seen(id)))
+}
 
 // ErrorsFile is the CSV file of an import's refused rows (line, reason); it may be missing.
 func (im *Importer) ErrorsFile(id string) string { return filepath.Join(im.dir, id+".errors.csv") }
@@ -238,16 +251,25 @@ func (im *Importer) Run(ctx context.Context) error {
 	}
 }
 
-// sweep removes the files that were there at the start and whose import is over, or never was: of uploads that broke off, and of ends
-// that were kept when the file was not removed yet. Those of which the store cannot tell wait for the next call.
+// sweep removes the files that were there at the start and that nobody needs any more: of imports that are over, or never were, of uploads
+// that broke off, and of ends that were kept when the file was not removed yet. Those of which the store cannot tell wait for the next call.
 func (im *Importer) sweep(ctx context.Context) {
 	im.left = slices.DeleteFunc(im.left, func(id string) bool {
+		drop := im.drop
 		err := im.store.View(ctx, func(v fanfare.ControlView) error {
 			imp, err := v.Import(id)
-			if err == nil && !over(imp.State) {
-				err = errNeeded
+			switch {
+			case err != nil:
+				return err
+			case imp.State == fanfare.ImportHeld:
+				if _, err := os.Stat(im.seen(id)); err != nil {
+					return errNeeded
+				}
+				drop = func(id string) error { return removeFile(im.data(id)) }
+			case !over(imp.State):
+				return errNeeded
 			}
-			return err
+			return nil
 		})
 		switch {
 		case errors.Is(err, errNeeded):
@@ -255,7 +277,7 @@ func (im *Importer) sweep(ctx context.Context) {
 		case err != nil && !errors.Is(err, fanfare.ErrNotFound):
 			return false
 		}
-		if err := removeFile(im.data(id)); err != nil {
+		if err := drop(id); err != nil {
 			im.log.Warn("import's file stays", "import", id, "error", err)
 		}
 		return true
@@ -323,10 +345,12 @@ func (im *Importer) one(ctx context.Context, imp fanfare.Import) bool {
 	if err == nil { // otherwise it was cancelled while it ended
 		im.log.Info("import ended", "import", imp.ID, "state", imp.State, "rows", imp.Rows, "failed", imp.Failed, "detail", imp.Detail)
 	}
-	if err != nil || imp.State != fanfare.ImportHeld {
-		if err := removeFile(im.data(imp.ID)); err != nil {
-			im.log.Warn("import's file stays", "import", imp.ID, "error", err)
-		}
+	remove := im.drop
+	if err == nil && imp.State == fanfare.ImportHeld {
+		remove = func(id string) error { return removeFile(im.data(id)) }
+	}
+	if err := remove(imp.ID); err != nil {
+		im.log.Warn("import's file stays", "import", imp.ID, "error", err)
 	}
 	return true
 }
@@ -406,7 +430,7 @@ func (im *Importer) Cancel(ctx context.Context, id string) (fanfare.Import, erro
 		return fmt.Errorf("import %s: %w: it is %s already", id, fanfare.ErrState, imp.State)
 	})
 	if err == nil && !running {
-		err = removeFile(im.data(id))
+		err = im.drop(id)
 	}
 	return imp, err
 }

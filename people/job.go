@@ -42,6 +42,9 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 	if err := json.Unmarshal(imp.Options, &j.o); err != nil {
 		return fmt.Errorf("import %s: %w", imp.ID, err)
 	}
+	if done, err := j.confirmed(ctx); done || err != nil {
+		return err
+	}
 	f, err := os.Open(im.data(imp.ID))
 	if err != nil {
 		return fmt.Errorf("the file as it was sent is gone: %w; send it again", err)
@@ -89,17 +92,25 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 	}
 }
 
+// findList looks for the import's list.
+func (j *job) findList(ctx context.Context) error {
+	err := j.im.store.View(ctx, func(v fanfare.ControlView) (err error) {
+		j.list, err = v.List(j.imp.List)
+		return err
+	})
+	if errors.Is(err, fanfare.ErrNotFound) {
+		return fmt.Errorf("the list %q was deleted meanwhile", j.imp.List)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: list %q: %w", errStore, j.imp.List, err)
+	}
+	return nil
+}
+
 func (j *job) open(ctx context.Context) error {
 	if j.imp.List != "" {
-		err := j.im.store.View(ctx, func(v fanfare.ControlView) (err error) {
-			j.list, err = v.List(j.imp.List)
+		if err := j.findList(ctx); err != nil {
 			return err
-		})
-		if errors.Is(err, fanfare.ErrNotFound) {
-			return fmt.Errorf("the list %q was deleted meanwhile", j.imp.List)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: list %q: %w", errStore, j.imp.List, err)
 		}
 		if !j.o.Replace {
 			j.add = append(j.add, fanfare.ListSet(j.list.ID))
@@ -192,7 +203,7 @@ func (j *job) named(ctx context.Context, s fanfare.Slot, changes []fanfare.Recip
 	done, err := j.im.store.Upsert(ctx, s, changes, j.options(number))
 	seqs := make([]int64, len(done))
 	for i, u := range done {
-		if seqs[i] = int64(u.Seq); u.Outcome == fanfare.UpsertRefused {
+		if seqs[i] = int64(u.Seq); u.Outcome == fanfare.UpsertRefused || u.Outcome == fanfare.UpsertErased {
 			seqs[i] = -1
 		}
 	}
@@ -200,7 +211,7 @@ func (j *job) named(ctx context.Context, s fanfare.Slot, changes []fanfare.Recip
 }
 
 func (j *job) options(number int64) fanfare.UpsertOptions {
-	return fanfare.UpsertOptions{Add: j.add, Mark: &fanfare.Mark{Work: j.imp.ID, Part: number}}
+	return fanfare.UpsertOptions{Add: j.add, RefuseErased: true, Mark: &fanfare.Mark{Work: j.imp.ID, Part: number}}
 }
 
 func (j *job) keep(ctx context.Context, b *block, number int64) error {
@@ -217,6 +228,10 @@ func (j *job) keep(ctx context.Context, b *block, number int64) error {
 			case fanfare.UpsertRefused:
 				next.Failed++
 				b.refused = append(b.refused, &RowError{b.lines[s][i], errors.New("is there already; use mode=upsert to change it")})
+				continue
+			case fanfare.UpsertErased:
+				next.Failed++
+				b.refused = append(b.refused, &RowError{b.lines[s][i], errors.New("was erased; if they consented anew, put this recipient once by PUT /v1/recipients/{external_id} with \"resubscribe\": true")})
 				continue
 			case fanfare.UpsertCreated:
 				next.Created++
@@ -309,13 +324,10 @@ func (j *job) finish(ctx context.Context) error {
 			j.imp.State = fanfare.ImportHeld
 			j.imp.Detail = fmt.Sprintf("%d of %d rows were refused, so the list %q keeps its members; look at the errors, then confirm or cancel this import",
 				j.imp.Failed, j.imp.Rows, j.imp.List)
-			return nil
+			return j.keepSeen()
 		}
-		name := fanfare.ListSet(j.list.ID)
-		for s, seen := range j.seen {
-			if err := j.replace(ctx, fanfare.Slot(s), name, seen); err != nil { //nolint:gosec // slots fit
-				return fmt.Errorf("%w: list %q: %w", errStore, j.imp.List, err)
-			}
+		if err := j.replaceAll(ctx); err != nil {
+			return err
 		}
 	}
 	j.imp.State, j.imp.Detail = fanfare.ImportDone, ""

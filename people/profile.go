@@ -96,7 +96,7 @@ func check(c *fanfare.RecipientChange, zone func(string) bool) error {
 		}
 	}
 	if c.TimeZone != nil && *c.TimeZone != "" && !zone(*c.TimeZone) {
-		return &FieldError{"time_zone", "unknown", fmt.Sprintf("%q is no time zone of the IANA database; write it like Asia/Shanghai", *c.TimeZone)}
+		return &FieldError{"time_zone", "unknown", "is no time zone of the IANA database; write it like Asia/Shanghai"}
 	}
 	if c.Email != nil {
 		c.EmailState, c.Mailbox = EmailState(*c.Email)

@@ -305,7 +305,8 @@ func noObject(err error) error {
 		return fmt.Errorf("is no JSON, from byte %d on; write one object a line", syntax.Offset)
 	}
 	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("is no JSON object but of type %s; write one object a line", other.Value)
+		kind, _, _ := strings.Cut(other.Value, " ") // it may go on with the value
+		return fmt.Errorf("is no JSON object but of type %s; write one object a line", kind)
 	}
 	return errors.New("is no JSON object; write one object a line")
 }

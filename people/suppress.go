@@ -125,9 +125,9 @@ func (s *suppression) check(address string) error {
 	ofAddress := s.reason == fanfare.ReasonBounced || s.reason == fanfare.ReasonComplained
 	switch {
 	case !slices.Contains([]fanfare.ChannelName{fanfare.ChannelEmail, "inbox", fanfare.ChannelNull}, s.channel):
-		return fmt.Errorf("channel: %.40q is none; it is email, inbox or null", s.channel)
+		return errors.New("channel: is none; there are email, inbox and null")
 	case !ofAddress && s.reason != fanfare.ReasonUnsubscribed && s.reason != fanfare.ReasonSuppressed:
-		return fmt.Errorf("reason: %.40q is none; it is unsubscribed, suppressed, bounced or complained", s.reason)
+		return errors.New("reason: is none; there are unsubscribed, suppressed, bounced and complained")
 	case s.topic != "" && ofAddress:
 		return fmt.Errorf("topic: %s holds for the whole channel; leave the topic empty", s.reason)
 	case len(s.topic) > 200 || !plain(s.topic):

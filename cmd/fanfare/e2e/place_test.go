@@ -123,6 +123,19 @@ func person(i int) (id, address string) {
 // people imports n people into the list "everyone".
 func (p *place) people(n int) {
 	p.t.Helper()
+	if state := p.imported(n); state.State != "done" || state.Created != n {
+		p.t.Fatalf("the import: %+v", state)
+	}
+}
+
+// imports is what became of an import.
+type imports struct {
+	ID, State, Detail string
+	Created, Failed   int
+}
+
+func (p *place) imported(n int) (state imports) {
+	p.t.Helper()
 	var file bytes.Buffer
 	file.WriteString("external_id,email,first_name\n")
 	for i := range n {
@@ -131,19 +144,13 @@ func (p *place) people(n int) {
 	}
 	r, err := p.Send(ctx(p.t), http.MethodPost, "/v1/imports?list=everyone", "text/csv", &file, nil)
 	p.must(err)
-	var state struct {
-		ID, State, Detail string
-		Created           int
-	}
 	p.must(json.NewDecoder(r.Body).Decode(&state))
 	p.must(r.Body.Close())
 	p.must(p.Until(ctx(p.t), "the import", 10*time.Millisecond, func() (bool, error) {
 		err := p.Do(ctx(p.t), http.MethodGet, "/v1/imports/"+state.ID, nil, &state)
 		return state.State != "queued" && state.State != "running", err
 	}))
-	if state.State != "done" || state.Created != n {
-		p.t.Fatalf("the import: %+v", state)
-	}
+	return state
 }
 
 // provider makes the sink the provider of e-mail.
