@@ -37,3 +37,44 @@ func BenchmarkLogReceipts(b *testing.B) {
 	}
 	wg.Wait()
 }
+
+// BenchmarkFold: one mark in each of 160 rows of 65,536 who have read.
+func BenchmarkFold(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "fanfare.db"), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // over
+	const chunks = 10
+	mark := func(slot fanfare.Slot, from, to, step uint32) {
+		var these []fanfare.Receipt
+		for seq := from; seq < to; seq += step {
+			these = append(these, fanfare.Receipt{Message: 1, Person: fanfare.Person{Slot: slot, Seq: seq}, Kind: fanfare.ReceiptDelivered})
+		}
+		if _, err := s.LogReceipts(b.Context(), 0, these); err != nil {
+			b.Fatal(err)
+		}
+	}
+	fold := func() {
+		for more := true; more; {
+			if more, err = s.Fold(b.Context(), 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for slot := range fanfare.Slot(16) {
+		for c := range uint32(chunks) {
+			mark(slot, c<<16, (c+1)<<16-1000, 1)
+		}
+		fold()
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		b.StopTimer()
+		for slot := range fanfare.Slot(16) {
+			mark(slot, 65_000+uint32(i%500), chunks<<16, 1<<16) //nolint:gosec // small
+		}
+		b.StartTimer()
+		fold()
+	}
+}

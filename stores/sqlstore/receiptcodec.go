@@ -65,6 +65,27 @@ func (r *stamped) at(i int) stamp {
 	return s
 }
 
+// all gives the stamps of all members.
+func (r *stamped) all() []stamp {
+	stamps := make([]stamp, r.n)
+	base := stamp(r.base) << 2
+	if len(r.minutes) == 2*r.n {
+		for i := range stamps {
+			stamps[i] = base + stamp(binary.BigEndian.Uint16(r.minutes[2*i:]))<<2
+		}
+	} else {
+		for i := range stamps {
+			stamps[i] = base + stamp(binary.BigEndian.Uint32(r.minutes[4*i:]))<<2
+		}
+	}
+	if r.sources != nil {
+		for i := range stamps {
+			stamps[i] |= stamp(r.sources[i/4]>>(i%4*2)) & 3
+		}
+	}
+	return stamps
+}
+
 // of gives the stamp of a seq.
 func (r *stamped) of(seq fanfare.Seq) stamp {
 	if !r.members.Contains(seq) {
@@ -118,32 +139,25 @@ func (r *stamped) merged(chunk uint16, over map[uint16]stamp) *stamped {
 		lows = append(lows, low)
 	}
 	slices.Sort(lows)
+	var was []uint32
+	var at []stamp
+	if r != nil {
+		was, at = r.members.ToArray(), r.all()
+	}
 	high := uint32(chunk) << 16
-	seqs, stamps := make([]uint32, 0, len(over)), make([]stamp, 0, len(over))
-	put := func(low uint16) {
+	seqs, stamps := make([]uint32, 0, len(was)+len(over)), make([]stamp, 0, len(was)+len(over))
+	for _, low := range lows {
+		n, there := slices.BinarySearch(was, high|uint32(low))
+		seqs, stamps = append(seqs, was[:n]...), append(stamps, at[:n]...)
+		if there {
+			n++
+		}
+		was, at = was[n:], at[n:]
 		if s := over[low]; s != 0 {
 			seqs, stamps = append(seqs, high|uint32(low)), append(stamps, s)
 		}
 	}
-	if r != nil {
-		rank := 0
-		for seq := range r.members.All() {
-			for len(lows) > 0 && high|uint32(lows[0]) < seq {
-				put(lows[0])
-				lows = lows[1:]
-			}
-			if len(lows) > 0 && high|uint32(lows[0]) == seq {
-				put(lows[0])
-				lows = lows[1:]
-			} else {
-				seqs, stamps = append(seqs, seq), append(stamps, r.at(rank))
-			}
-			rank++
-		}
-	}
-	for _, low := range lows {
-		put(low)
-	}
+	seqs, stamps = append(seqs, was...), append(stamps, at...)
 	if len(seqs) == 0 {
 		return nil
 	}
