@@ -5,7 +5,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"maps"
 	"slices"
+	"sync"
 
 	"fanfare"
 )
@@ -15,19 +17,33 @@ const (
 	foldBytes = 1 << 20 // about how much: others wait for so much only
 )
 
-// foldRound is a way through all rows that the log says something of when it begins. Only the writer looks at it.
+// folding is where the store's own folds stand. Rows are made beside the writer, which only writes them: what a row says may be older than the
+// log says over it.
+type folding struct {
+	mu    sync.Mutex // held by the one that folds; guards what follows
+	round *foldRound // nil: none is under way
+}
+
+// foldRound is a way through all rows that the log says something of when it begins.
 type foldRound struct {
-	sure    bool         // its last step is known to be committed
 	was     int64        // shard.folded when it began
 	target  int64        // the head when it began
 	rows    []receiptRow // that are left
 	damaged error        // why a row could not take its part
 }
 
-// foldStep is what one transaction of a round did.
+// foldStep is what one transaction of a round does.
 type foldStep struct {
-	rows   map[receiptRow]*stamped // nil: nobody is left in it
-	folded int64                   // what shard.folded became; 0: what it was
+	rows    map[receiptRow]foldedRow
+	forgets int64 // how often something had been forgotten when it was made
+	folded  int64 // what shard.folded becomes; 0: what it was
+}
+
+// foldedRow is a row to be written, and what of the log it was made with.
+type foldedRow struct {
+	next  *stamped // nil: nobody is left in it
+	over  map[uint16]stamp
+	notes int64
 }
 
 // Fold implements fanfare.Receipts. What a row could take is kept, whatever another one refuses.
@@ -35,27 +51,33 @@ func (s *Store) Fold(ctx context.Context, shard int) (more bool, err error) {
 	if err := s.hasShard(shard); err != nil {
 		return false, err
 	}
-	var damaged error
-	err = s.write(ctx, longWrite, func(t *tx) error {
-		round, err := t.foldRound()
-		if round == nil || err != nil {
-			return err
-		}
-		t.s.writer.folding = round
-		round.sure = false
-		t.after = append(t.after, func() { round.sure = true })
-		if err := t.fold(round); err != nil {
-			return err
-		}
-		if more, damaged = len(round.rows) > 0, round.damaged; !more {
-			t.s.writer.folding = nil
-		}
-		return nil
-	})
-	if err == nil && !more {
-		err = damaged
+	f := &s.folding
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	round := f.round
+	f.round = nil // until the step is known to be there
+	var step *foldStep
+	for round, step, err = s.foldStep(ctx, round); errors.Is(err, errOldSnapshot); {
+		round, step, err = s.foldStep(ctx, nil)
 	}
-	return more && err == nil, err
+	if err != nil || step == nil {
+		return false, err
+	}
+	late := false
+	if err := s.write(ctx, longWrite, func(t *tx) error {
+		late, err = t.fold(round, step)
+		return err
+	}); err != nil {
+		return false, err
+	}
+	switch {
+	case late:
+		return true, nil
+	case len(round.rows) > 0:
+		f.round = round
+		return true, nil
+	}
+	return false, round.damaged
 }
 
 // Unfolded implements fanfare.Receipts.
@@ -77,97 +99,143 @@ func (s *Store) Unfolded(ctx context.Context, shard int) (n int, err error) {
 	return n, err
 }
 
-// foldRound gives the round that goes on, or a new one; nil if there is nothing to fold.
-func (t *tx) foldRound() (*foldRound, error) {
-	head, err := t.s.syncReceipts(t.conn)
-	if err != nil {
-		return nil, err
-	}
-	c := &t.s.receipts
+// foldStep makes the next rows of a round, or of a new one; no step: there is nothing to fold.
+func (s *Store) foldStep(ctx context.Context, last *foldRound) (round *foldRound, step *foldStep, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		head, err := s.syncReceipts(c)
+		if err != nil {
+			return err
+		}
+		if round, step, err = s.receipts.foldRound(c, head, last); step == nil || err != nil {
+			return err
+		}
+		for size := 0; len(round.rows) > 0 && len(step.rows) < foldRows && size < foldBytes; round.rows = round.rows[1:] {
+			row := round.rows[0]
+			over, notes := s.receipts.overOf(row)
+			if len(over) == 0 { // its message was forgotten
+				continue
+			}
+			next, err := c.merged(row, over)
+			switch {
+			case errors.Is(err, fanfare.ErrDamaged):
+				round.damaged = err
+				continue
+			case err != nil:
+				return err
+			case next != nil:
+				size += next.bytes()
+			}
+			step.rows[row] = foldedRow{next, over, notes}
+		}
+		return nil
+	})
+	return round, step, err
+}
+
+// foldRound gives the round that goes on, or a new one, and an empty step.
+func (c *receiptCache) foldRound(conn *conn, head int64, last *foldRound) (*foldRound, *foldStep, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if round := t.s.writer.folding; round != nil && round.sure && round.was == c.folded {
-		return round, nil
+	if head < c.foldedHere {
+		return nil, nil, errOldSnapshot
+	}
+	step := &foldStep{rows: make(map[receiptRow]foldedRow), forgets: c.forgets}
+	if last != nil && last.was == c.folded {
+		return last, step, nil
 	}
 	round := &foldRound{was: c.folded, target: head, rows: c.unfolded()}
 	if len(round.rows) == 0 {
-		if some, err := t.one(func([]driver.Value) error { return nil }, "log.some"); !some || err != nil {
-			return nil, err
+		if some, err := conn.one(func([]driver.Value) error { return nil }, "log.some"); !some || err != nil {
+			return nil, nil, err
 		}
 	}
 	slices.SortFunc(round.rows, func(a, b receiptRow) int {
 		return cmp.Or(cmp.Compare(a.message, b.message), cmp.Compare(a.slot, b.slot), cmp.Compare(a.kind, b.kind), cmp.Compare(a.chunk, b.chunk))
 	})
-	return round, nil
+	return round, step, nil
 }
 
-// fold rewrites the next rows of a round; the last ones end it.
-func (t *tx) fold(round *foldRound) error {
-	t.folded = &foldStep{rows: make(map[receiptRow]*stamped)}
-	for size := 0; len(round.rows) > 0 && len(t.folded.rows) < foldRows && size < foldBytes; round.rows = round.rows[1:] {
-		row := round.rows[0]
-		over := t.s.receipts.overOf(row)
-		if len(over) == 0 { // its message was forgotten
-			continue
+// overOf copies what the log says over a row, and tells how often it said something.
+func (c *receiptCache) overOf(r receiptRow) (over map[uint16]stamp, notes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if it := c.items[r.audienceKey]; it != nil {
+		if chunk := it.kinds[r.kind].find(r.chunk); chunk != nil {
+			return maps.Clone(chunk.over), chunk.notes
 		}
-		next, err := t.foldRow(row, over)
-		switch {
-		case errors.Is(err, fanfare.ErrDamaged):
-			round.damaged = err
-			continue
-		case err != nil:
-			return err
-		case next != nil:
-			size += next.bytes()
-		}
-		t.folded.rows[row] = next
 	}
-	if len(round.rows) > 0 || round.damaged != nil {
-		return nil
-	}
-	t.folded.folded = round.target
-	if _, err := t.exec("shard.folded", round.target); err != nil {
-		return err
-	}
-	_, err := t.exec("log.cut", round.target)
-	return err
+	return nil, 0
 }
 
-func (t *tx) foldRow(row receiptRow, over map[uint16]stamp) (*stamped, error) {
-	key := []driver.Value{int64(row.message), int64(row.slot), int64(row.kind), int64(row.chunk)}
+func (c *conn) merged(row receiptRow, over map[uint16]stamp) (*stamped, error) {
 	var was *stamped
-	if _, err := t.one(func(r []driver.Value) error {
+	if _, err := c.one(func(r []driver.Value) error {
 		found, err := scanStamped(r)
 		was = &found
 		return err
-	}, "receipts.row", key...); err != nil {
-		return nil, t.damagedRow(row.String(), err)
+	}, "receipts.row", row.values()...); err != nil {
+		return nil, c.damagedRow(row.String(), err)
 	}
-	next := was.merged(row.chunk, over)
-	var err error
-	if next == nil {
-		_, err = t.exec("receipts.delete", key...)
-	} else {
-		_, err = t.exec("receipts.put", next.values(row)...)
-	}
-	return next, err
+	return was.merged(row.chunk, over), nil
 }
 
-// fold takes what was folded out of what the log says, once it is committed with that head.
+// fold writes the rows of a step; the last one of a round ends it. late: somebody has folded or forgotten something meanwhile, and nothing was done.
+func (t *tx) fold(round *foldRound, step *foldStep) (late bool, err error) {
+	if _, err := t.s.syncReceipts(t.conn); err != nil {
+		return false, err
+	}
+	c := &t.s.receipts
+	c.mu.Lock()
+	late = c.folded != round.was || c.forgets != step.forgets
+	c.mu.Unlock()
+	if late {
+		return true, nil
+	}
+	for row, folded := range step.rows {
+		if folded.next == nil {
+			_, err = t.exec("receipts.delete", row.values()...)
+		} else {
+			_, err = t.exec("receipts.put", folded.next.values(row)...)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	t.folded = step
+	if len(round.rows) > 0 || round.damaged != nil {
+		return false, nil
+	}
+	step.folded = round.target
+	if _, err := t.exec("shard.folded", round.target); err != nil {
+		return false, err
+	}
+	_, err = t.exec("log.cut", round.target)
+	return false, err
+}
+
+// fold takes what was folded out of what the log says, once it is committed with that head. What was noted since the rows were made stays.
 func (c *receiptCache) fold(step *foldStep, head int64) {
 	c.foldedHere = head
 	if step.folded != 0 {
 		c.folded = step.folded
 	}
-	for row, next := range step.rows {
+	for row, folded := range step.rows {
 		it := c.items[row.audienceKey]
 		if it == nil {
 			continue
 		}
 		chunk := it.kinds[row.kind].make(row.chunk)
+		if chunk.notes == folded.notes {
+			chunk.over = nil
+		} else {
+			maps.DeleteFunc(chunk.over, func(low uint16, s stamp) bool {
+				was, there := folded.over[low]
+				return there && was == s
+			})
+		}
 		had := chunk.row
-		chunk.over, chunk.row, chunk.n = nil, nil, 0
-		if next != nil {
+		chunk.row, chunk.n = nil, 0
+		if next := folded.next; next != nil {
 			chunk.n = next.n
 			if had != nil {
 				if chunk.row = next; !had.timed { // nobody asked for its times
@@ -175,7 +243,9 @@ func (c *receiptCache) fold(step *foldStep, head int64) {
 				}
 			}
 		}
-		chunk.recount()
+		if chunk.counted = chunk.n == 0 || chunk.row != nil || len(chunk.over) == 0; chunk.counted {
+			chunk.recount()
+		}
 		c.grew(it)
 	}
 }

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"container/list"
-	"maps"
 	"slices"
 	"sync"
 
@@ -22,6 +21,7 @@ type receiptCache struct {
 	// folded is shard.folded as of head. foldedHere is the head from which on rows have what was taken out of the overlays: one that
 	// was read in an older snapshot is not kept.
 	folded, foldedHere int64
+	forgets            int64 // rises when something was forgotten: rows that were made before are not written
 	items              map[audienceKey]*receiptItem
 	used               list.List // of *receiptItem, the last used first
 }
@@ -48,8 +48,9 @@ type receiptChunk struct {
 	row     *stamped // nil: not in memory
 	damaged error    // the row cannot be read
 	over    map[uint16]stamp
-	counted bool // count is right
-	count   int  // members of the row with over
+	notes   int64 // how often the log said something
+	counted bool  // count is right
+	count   int   // members of the row with over
 }
 
 func (k *receiptKindOf) find(index uint16) *receiptChunk {
@@ -111,6 +112,7 @@ func (it *receiptItem) note(k fanfare.ReceiptKind, seq fanfare.Seq, s stamp) {
 		c.over = make(map[uint16]stamp)
 	}
 	c.over[uint16(seq)] = s //nolint:gosec // the low half
+	c.notes++
 	kind.whole = nil
 }
 
@@ -221,11 +223,13 @@ func (it *receiptItem) dropRows() {
 // reset forgets everything: the commit that failed may be there or not, or somebody else has folded.
 func (c *receiptCache) reset() {
 	c.known, c.bytes, c.items = false, 0, nil
+	c.forgets++
 	c.used.Init()
 }
 
 // forget empties what is kept of a message in a slot.
 func (c *receiptCache) forget(k audienceKey) {
+	c.forgets++
 	if it := c.items[k]; it != nil {
 		c.bytes -= it.bytes
 		c.used.Remove(it.element)
@@ -246,16 +250,4 @@ func (c *receiptCache) unfolded() []receiptRow {
 		}
 	}
 	return rows
-}
-
-// overOf copies what the log says over a row.
-func (c *receiptCache) overOf(r receiptRow) map[uint16]stamp {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if it := c.items[r.audienceKey]; it != nil {
-		if chunk := it.kinds[r.kind].find(r.chunk); chunk != nil {
-			return maps.Clone(chunk.over)
-		}
-	}
-	return nil
 }

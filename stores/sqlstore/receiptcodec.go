@@ -36,6 +36,11 @@ func (r receiptRow) String() string {
 	return fmt.Sprintf("receipt_sets row (message %d, slot %d, kind %v, chunk %d)", r.message, r.slot, r.kind, r.chunk)
 }
 
+// values are those of the row's key.
+func (r receiptRow) values() []driver.Value {
+	return []driver.Value{int64(r.message), int64(r.slot), int64(r.kind), int64(r.chunk)}
+}
+
 // stamped is what a row of receipt_sets holds; without times, only members is set.
 type stamped struct {
 	members *set.Set

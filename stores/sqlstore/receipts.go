@@ -414,6 +414,7 @@ func (s *Store) hasShard(shard int) error {
 type marksCall struct {
 	receipts []fanfare.Receipt
 	answers  []fanfare.Logged
+	err      error
 }
 
 // LogReceipts implements fanfare.Receipts.
@@ -434,17 +435,21 @@ func (s *Store) LogReceipts(ctx context.Context, shard int, receipts []fanfare.R
 	u := &unit{ctx: ctx, marks: call, done: make(chan struct{})}
 	s.writer.submit(u)
 	<-u.done
-	if u.err != nil {
-		return nil, u.err
+	if err := cmp.Or(u.err, call.err); err != nil {
+		return nil, err
 	}
 	return call.answers, nil
 }
 
-// log carries out calls in order, all from memory but for what has to be read first; an error means that the whole transaction is lost.
+// log carries out calls in order, all from memory but for what has to be read first; an error means that the whole transaction is lost. Whoever else
+// writes in it does not suffer from a log that is damaged.
 func (t *tx) log(calls []*marksCall) error {
 	head, err := t.s.syncReceipts(t.conn)
 	if err != nil {
-		return err
+		for _, call := range calls {
+			call.err = err
+		}
+		return nil
 	}
 	for _, call := range calls {
 		if len(call.receipts) == 1 {
@@ -549,7 +554,7 @@ func (t *tx) marksOf(k audienceKey) pending {
 
 // forgetReceipts removes the rows of a message in a slot, and lets the log say so if it has something of them.
 func (t *tx) forgetReceipts(k audienceKey) error {
-	if _, err := t.s.syncReceipts(t.conn); err != nil {
+	if _, err := t.s.syncReceipts(t.conn); err != nil && !errors.Is(err, fanfare.ErrDamaged) {
 		return err
 	}
 	gone, err := t.exec("receipts.forget", int64(k.message), int64(k.slot))

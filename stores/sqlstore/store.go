@@ -41,6 +41,7 @@ type Store struct {
 	sets     setCache
 	frozen   audienceCache
 	receipts receiptCache
+	folding  folding
 
 	purging sync.Mutex // held by the one that purges
 	wiped   int64      // guarded by purging: how many erasures the pages were looked through for

@@ -28,7 +28,6 @@ type writer struct {
 	bulk       bool
 	quiet      int                   // commits since the last one of an import
 	meetsKnown map[fanfare.Slot]bool // where the last upsert that took all for new was wrong
-	folding    *foldRound
 }
 
 // bulkTogether is how many parts of an import share a commit at most: fewer commits, and others still wait for a moment only.
