@@ -55,7 +55,7 @@ var errEnded = errors.New("the message did not complete")
 // commands is the one source of all flags, their environment variables and, for serve, the keys of the configuration file.
 type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run the server." group:"server"`
-	Demo     demoCommand     `cmd:"" help:"See it work: a server with made-up recipients and a local mail sink; sends, pauses, resumes, is killed, goes on, and balances." group:"server"`
+	Demo     demoCommand     `cmd:"" help:"See it work: a server with made-up recipients and a local mail sink; sends, pauses, resumes, is killed, goes on, is read, and balances." group:"server"`
 	Import   importCommand   `cmd:"" help:"Import recipients from CSV or NDJSON (may be gzip)." group:"client"`
 	Send     sendCommand     `cmd:"" help:"Create and start a message." group:"client"`
 	Messages messagesCommand `cmd:"" help:"List messages." group:"client"`

@@ -78,7 +78,8 @@ type demoCommand struct {
 
 // Help teaches by example.
 func (*demoCommand) Help() string {
-	return `It needs nothing else, touches nothing of yours, and takes about half a minute.
+	return `It needs nothing else, touches nothing of yours, and takes about half a minute: an e-mail message that is paused, resumed, killed and
+balanced, then one in the in-app inbox that thousands read.
 
   fanfare demo                         then look at the page it names
   fanfare demo --recipients 1000000

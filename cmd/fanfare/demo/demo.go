@@ -1,6 +1,7 @@
 // Package demo shows the main job on one machine: made-up recipients, a real mail server of its own, an e-mail message that is paused,
-// resumed, killed with SIGKILL in mid-batch, goes on in a new process, and balances to the last person. The sending server is a process of its own;
-// what it sent is compared with what the mail server got.
+// resumed, killed with SIGKILL in mid-batch, goes on in a new process, and balances to the last person; then a message to their inboxes, and
+// thousands who read it over HTTP. The sending server is a process of its own; what it says is compared with what the mail server got and
+// with what the readers did.
 package demo
 
 import (
@@ -49,7 +50,8 @@ type show struct {
 	dir     string
 	sink    *sink.Server
 	server  *spawn.Server
-	message string
+	message string // by e-mail
+	inbox   string // the message in the inboxes
 }
 
 // Run shows it and answers an error if anything does not balance.
@@ -78,7 +80,7 @@ func Run(ctx context.Context, c Config) (err error) {
 }
 
 func (s *show) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.start, s.people, s.send, s.pause, s.kill, s.finish, s.proof} {
+	for _, step := range []func(context.Context) error{s.start, s.people, s.send, s.pause, s.kill, s.finish, s.proof, s.sendInbox, s.read, s.readProof} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -90,7 +92,7 @@ func (s *show) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("Look at it: %s/  (key: %s)   Stop with Ctrl-C; everything of this demo is removed then.", s.server.URL, key[:max(0, len(key)-1)])
+	s.say("Look at it: %s/  (key: %s)\nStop with Ctrl-C; everything of this demo is removed then.", s.server.URL, key[:max(0, len(key)-1)])
 	<-ctx.Done()
 	return nil
 }
@@ -98,7 +100,7 @@ func (s *show) run(ctx context.Context) error {
 func (s *show) say(format string, args ...any) { fmt.Fprintf(s.Out, "\n"+format+"\n", args...) }
 
 func (s *show) start(ctx context.Context) error {
-	s.say("1. A server (embedded database, in-process queue) and a mail server that takes %s for each message, both on this machine.",
+	s.say("1. A server (embedded database, in-process queue) and a mail server that takes %s a message.",
 		s.delay().Round(10*time.Microsecond))
 	if err := s.serve(ctx); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"fanfare/cmd/fanfare/client"
 )
@@ -53,15 +54,22 @@ func (s *show) people(ctx context.Context) error {
 	return nil
 }
 
+func firstNames() []string {
+	return []string{"Ada", "Grace", "Linus", "Mei", "Omar", "Chidi", "Sofía", "伟", "芳", "Björn"}
+}
+
+func cities() []string {
+	return []string{"Beijing", "Lagos", "Lima", "Oslo", "Berlin", "上海", "Pune", "Quito"}
+}
+
 // made makes a CSV file of n people.
 func made(n int) []byte {
-	first := []string{"Ada", "Grace", "Linus", "Mei", "Omar", "Chidi", "Sofía", "伟", "芳", "Björn"}
-	cities := []string{"Beijing", "Lagos", "Lima", "Oslo", "Berlin", "上海", "Pune", "Quito"}
+	first, cities := firstNames(), cities()
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	_ = w.Write([]string{"external_id", "email", "first_name", "city", "level"})
 	for i := range n {
-		id := "u" + strconv.Itoa(i+1)
+		id := external(i)
 		_ = w.Write([]string{id, id + "@people.example", first[i%len(first)], cities[i/3%len(cities)], strconv.Itoa(i % 100)})
 	}
 	w.Flush()
@@ -69,7 +77,7 @@ func made(n int) []byte {
 }
 
 func (s *show) send(ctx context.Context) error {
-	s.say("3. One e-mail message to all of them, over real SMTP, %d connections, %d people in flight on each.", s.connections(), chunk)
+	s.say("3. One e-mail message to all of them, over real SMTP: %d connections, %d in flight on each.", s.connections(), chunk)
 	var m client.Message
 	err := s.server.Do(ctx, http.MethodPost, "/v1/messages", map[string]any{
 		"name": "Autumn news", "channel": "email", "audience": map[string]string{"list": "everyone"}, "start": true,
@@ -150,9 +158,9 @@ func (s *show) proof(ctx context.Context) error {
 		return err
 	}
 	k := p.Counts
-	fmt.Fprintf(s.Out, "   audience %d = sent %d + failed %d + skipped %d + uncertain %d + remaining %d + in flight %d   balanced: %t\n",
+	fmt.Fprintf(s.Out, "   audience %d = sent %d + failed %d + skipped %d + uncertain %d + remaining %d + in flight %d\n   balanced: %t\n",
 		k.Audience, k.Sent, k.Failed, k.Skipped, k.Uncertain, k.Remaining, k.InFlight, p.Balanced)
-	doubted, err := s.doubted(ctx)
+	doubted, err := s.listed(ctx, s.message, url.Values{"doubted": {"true"}})
 	if err != nil {
 		return err
 	}
@@ -168,7 +176,7 @@ func (s *show) proof(ctx context.Context) error {
 			wrong++
 		}
 	}
-	fmt.Fprintf(s.Out, "   ever in doubt, because they were in flight when the process died: %d (at most %d connections × %d; ×2 got both copies)\n", len(doubted), s.connections(), chunk)
+	fmt.Fprintf(s.Out, "   ever in doubt, because they were in flight when the process died: %d\n   (at most %d connections × %d; ×2 got both copies)\n", len(doubted), s.connections(), chunk)
 	fmt.Fprint(s.Out, named(doubted, copies))
 	switch {
 	case !p.Balanced || k.Audience != s.Recipients || k.Sent+k.Uncertain != s.Recipients:
@@ -178,19 +186,20 @@ func (s *show) proof(ctx context.Context) error {
 	case wrong > 0:
 		return fmt.Errorf("%d people got a copy that is not listed as doubted, a third copy, or another Message-ID", wrong)
 	}
-	fmt.Fprintln(s.Out, "   Nobody lost. Whoever got two is on the list, never more than two, with the same Message-ID. It balances.")
+	fmt.Fprintln(s.Out, "   Nobody lost. Who got two is on the list, never more than two, with one Message-ID. It balances.")
 	return nil
 }
 
-func (s *show) doubted(ctx context.Context) (map[string]bool, error) {
+// listed reads all pages of a message's items.
+func (s *show) listed(ctx context.Context, message string, query url.Values) (map[string]bool, error) {
 	found := make(map[string]bool)
-	query := url.Values{"doubted": {"true"}, "limit": {"1000"}}
+	query.Set("limit", "1000")
 	for {
 		var page struct {
 			Items []struct{ Recipient string } `json:"items"`
 			Next  *string                      `json:"next_cursor"`
 		}
-		if err := s.server.Do(ctx, http.MethodGet, "/v1/messages/"+s.message+"/items?"+query.Encode(), nil, &page); err != nil {
+		if err := s.server.Do(ctx, http.MethodGet, "/v1/messages/"+message+"/items?"+query.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
 		for _, it := range page.Items {
@@ -210,7 +219,7 @@ func named(doubted map[string]bool, copies map[string]int) string {
 		if copies[id] > 1 {
 			id += fmt.Sprintf("×%d", copies[id])
 		}
-		if line.Len()+len(id) > 100 {
+		if utf8.RuneCountInString(line.String()+id) > 94 {
 			text.WriteString("     " + line.String() + "\n")
 			line.Reset()
 		}
