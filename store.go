@@ -317,7 +317,7 @@ func (e Entry) Ref() BatchRef {
 type EntryAnswer struct {
 	Answer
 	Row        Batch       // as written (Applied, Halted) or, where it is cheap, as found
-	Exceptions []Exception // of a claim that was applied and did not deliver: all of the batch, Rank and Seq set; of an amendment: those it changed
+	Exceptions []Exception // of a claim that was applied and did not deliver: all of the batch, Rank and Seq set; of an amendment: those it changed, as they are kept
 	Members    []Seq       // of a claim that began its first chunk: all of the batch
 	Err        error       // why it is Failed or Unknown
 }

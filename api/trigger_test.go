@@ -24,6 +24,7 @@ func TestEvents(t *testing.T) {
 		play(t, w, []step{
 			{call: "GET /v1/messages/" + a, status: 200, has: `"phase":"scheduled" ~ "send_at":null,"trigger":{"event":"launch"} ~ "waiting":{"reason":"trigger","provider":"","detail":"for the event \"launch\""`},
 			{call: "GET /v1/messages", status: 200, has: `"reason":"trigger"`},
+			{call: "GET /v1/messages/" + a + "/progress", status: 200, has: `"reason":"trigger"`},
 			{call: "POST /v1/messages/" + paused + "/pause", status: 200, has: `"phase":"paused" ~ "waiting":null`},
 			{call: "POST /v1/messages/" + cancelled + "/cancel", status: 200},
 			{call: "POST /v1/events", body: `{}`, status: 422, has: `"pointer":"#/name","code":"required"`},

@@ -114,8 +114,10 @@ func (s *Store) amend(d *fanfare.Amend, w *work, b *fanfare.Batch, now time.Time
 	next, changed, answer := d.Decide(b, w.exceptionsOf(w.members(b.First, b.N)), now)
 	if answer == fanfare.Applied {
 		*b = next
-		for _, e := range changed {
+		for i, e := range changed {
 			s.except(w, d.Slot, e)
+			changed[i] = w.exceptions[e.Seq] // as it is kept
+			changed[i].Rank = e.Rank
 		}
 	}
 	return fanfare.EntryAnswer{Answer: answer, Row: b.Clone(), Exceptions: changed}

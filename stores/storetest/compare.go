@@ -33,6 +33,7 @@ func Compare(t *testing.T, model, driver Open) {
 			"addresses": c.suppressAddresses, "people": c.people, "message": c.message, "save": c.save, "spread": c.spread, "freeze": c.freeze, "void": c.void, "forget": c.forget,
 			"tables": c.tables, "read": c.read, "identity": c.identity, "erase": c.erase,
 		}
+		actions["answers"] = c.answers
 		for i := range 6 { // most calls are claims and records, as in life
 			actions[fmt.Sprint("append ", i)] = c.append
 		}
@@ -433,6 +434,70 @@ func (c *comparison) append(r *rapid.T) {
 	for i := range entries {
 		entries[i] = c.entry(r)
 	}
+	c.carry(entries...)
+}
+
+// answers takes a batch from its freeze to its answers, then amends it once or twice: drawn one by one such calls seldom come together.
+func (c *comparison) answers(r *rapid.T) {
+	at := ref(c.num(), c.slot(), fanfare.BatchNo(rapid.IntRange(0, 2).Draw(r, "batch"))) //nolint:gosec // small
+	latches, err := c.model.Latches(c.t.Context(), at.Message)
+	if err != nil {
+		r.Fatal(err)
+	}
+	g := fanfare.Generation(1)
+	for _, l := range latches {
+		if l.Slot == at.Slot {
+			g = l.Generation + 1
+		}
+	}
+	spread := func(p fanfare.SlotPhase) {
+		c.same("spread", func(st fanfare.Store) (any, error) {
+			return nil, st.Spread(c.t.Context(), at.Slot, at.Message, p, g)
+		})
+	}
+	spread(fanfare.SlotPreparing)
+	c.same("number", func(st fanfare.Store) (any, error) { return nil, st.Number(c.t.Context(), at.Slot, 8) })
+	c.same("freeze", func(st fanfare.Store) (any, error) {
+		return st.Freeze(c.t.Context(), at.Slot, at.Message, g, 5, func(v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
+			all, err := v.LoadSet(fanfare.SetAlive)
+			return map[fanfare.Part]*set.Set{fanfare.PartSend: all}, err
+		})
+	})
+	spread(fanfare.SlotSending)
+	c.carry(fanfare.Entry{Claim: &fanfare.Claim{BatchRef: at, Generation: g, Owner: c.owner(r), Lease: fanfare.LeaseTime, Policy: fanfare.PolicyHold}})
+	for _, flying := range []bool{true, false} {
+		rows, err := c.model.Peek(c.t.Context(), []fanfare.BatchRef{at})
+		if err != nil {
+			r.Fatal(err)
+		}
+		row := rows[0]
+		members, err := c.model.Members(c.t.Context(), at.Message, at.Slot, row.First, row.N)
+		if err != nil || row.N == 0 || row.State != fanfare.BatchOpen {
+			break
+		}
+		rec := fanfare.Record{BatchRef: at, Generation: g, Fence: row.Fence, Step: row.Step, Next: row.Clone(), Lease: fanfare.LeaseTime}
+		if flying {
+			rec.Intent = &fanfare.Intent{}
+			for rank := range row.Pending.All() {
+				rec.Intent.Members = append(rec.Intent.Members, fanfare.Member{Rank: rank, Seq: members[rank]})
+			}
+		} else {
+			for rank := range row.InFlight.All() {
+				c.answer(r, &rec, rank, members[rank])
+			}
+			if rec.Next.InFlight.Empty() || rapid.Bool().Draw(r, "gives up") {
+				rec.Lease = 0
+			}
+		}
+		c.carry(fanfare.Entry{Record: &rec})
+	}
+	for range 2 {
+		c.carry(fanfare.Entry{Amend: c.amend(r, at, g+1)})
+	}
+}
+
+// carry compares what becomes of entries.
+func (c *comparison) carry(entries ...fanfare.Entry) {
 	type answer struct {
 		Answer     fanfare.Answer
 		Row        fanfare.Batch
