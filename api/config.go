@@ -35,6 +35,8 @@ type Config struct {
 	Receive func(context.Context, []fanfare.ReceiptReport) (fanfare.Reception, error)
 	// Inbox reads recipients' own inboxes.
 	Inbox Inbox
+	// Feed tells what is new in them.
+	Feed InboxFeed
 	// SendTest sends a message's content outside of any audience; one answer an item.
 	SendTest func(ctx context.Context, m *fanfare.Message, to []fanfare.Recipient) ([]TestResult, error)
 	// Tokens makes and reads recipients' tokens; see [NewTokens].

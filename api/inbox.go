@@ -255,12 +255,7 @@ func (p *InboxPage) appendJSON(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(append(b, `{"message":"`...), it.Message...) // letters, digits, _ and -
-		b = append(append(b, `",`...), it.Content...)
-		b = appendMoment(append(b, `,"sent_at":`...), it.SentAt)
-		b = appendMoment(append(b, `,"seen_at":`...), it.SeenAt)
-		b = appendMoment(append(b, `,"read_at":`...), it.ReadAt)
-		b = append(appendMoment(append(b, `,"archived_at":`...), it.ArchivedAt), '}')
+		b = it.appendJSON(b)
 	}
 	b = strconv.AppendInt(append(b, `],"unread":`...), int64(p.Unread), 10)
 	b = strconv.AppendInt(append(b, `,"unseen":`...), int64(p.Unseen), 10)
@@ -269,6 +264,15 @@ func (p *InboxPage) appendJSON(b []byte) []byte {
 		return append(b, `null}`...)
 	}
 	return append(append(append(b, '"'), p.Next...), `"}`...)
+}
+
+func (it *InboxItem) appendJSON(b []byte) []byte {
+	b = append(append(b, `{"message":"`...), it.Message...) // letters, digits, _ and -
+	b = append(append(b, `",`...), it.Content...)
+	b = appendMoment(append(b, `,"sent_at":`...), it.SentAt)
+	b = appendMoment(append(b, `,"seen_at":`...), it.SeenAt)
+	b = appendMoment(append(b, `,"read_at":`...), it.ReadAt)
+	return append(appendMoment(append(b, `,"archived_at":`...), it.ArchivedAt), '}')
 }
 
 func appendMoment(b []byte, t time.Time) []byte {

@@ -83,6 +83,7 @@ func problemCodes() []code {
 		{"running", 409, "the first call with this Idempotency-Key is still running"},
 		{"revision", 412, "If-Match names another revision"}, {"too_large", 413, "the body is too large"}, {"media_type", 415, "another Content-Type is needed"}, {"encoding", 415, "another Content-Encoding is needed"},
 		{"invalid", 422, "errors says which fields to mend"}, {"nul", 422, "a text holds NUL"}, {"idempotency_key_reused", 422, "the Idempotency-Key was used for another body"},
+		{"too_many_streams", 429, "there are too many open streams"},
 		{"internal", 500, "something failed in the server"}, {"damaged", 500, "the database is damaged"},
 		{"full", 503, "no space left"}, {"read_only", 503, "the database cannot be written"}, {"stopping", 503, "the server is stopping"}, {"busy", 503, "not answered in time"}, {"not_ready", 503, "store or queue do not answer"},
 	}

@@ -81,6 +81,7 @@ func (s *Server) routes() {
 	s.trackRoutes()
 	s.receiptRoutes()
 	s.inboxRoutes()
+	s.inboxStreamRoute()
 }
 
 // Owns says whether a path belongs to the API, so that whoever serves pages beside it leaves it alone.

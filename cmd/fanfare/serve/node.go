@@ -42,6 +42,7 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 	start(&parts, working, n.importer.Run)
 	start(&parts, working, n.indexer.Run)
 	start(&parts, working, n.purge)
+	start(&parts, working, n.hub.Run)
 	start(&parts, working, func(ctx context.Context) error { return answer(ctx, l, n.handler, n.Log) })
 	if admin != nil {
 		start(&parts, working, func(ctx context.Context) error { return answer(ctx, admin, n.api.MetricsHandler(), n.Log) })

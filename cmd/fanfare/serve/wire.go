@@ -41,6 +41,7 @@ type node struct {
 	folder   *receipts.Folder
 	api      *api.Server
 	tokens   *api.Tokens
+	hub      *reading.Hub
 	handler  http.Handler
 }
 
@@ -104,9 +105,11 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 
 // faces makes the API and the pages that use it.
 func (n *node) faces(c Config, watched *reading.Watched, book *providers.Book, cat *catalog, links *api.Links) (err error) {
+	reader := reading.New(reading.Config{Store: watched, Compile: readable, CacheBytes: c.CacheBytes, Logger: c.Log})
+	n.hub = reading.NewHub(reader)
 	n.api, err = api.New(api.Config{
 		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
-		Inbox:   mailbox{reading.New(reading.Config{Store: watched, Compile: readable, CacheBytes: c.CacheBytes, Logger: c.Log})},
+		Inbox: mailbox{reader}, Feed: feed{n.hub},
 		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links, Tokens: n.tokens, InboxOrigins: c.InboxOrigins,
 		Wake: func() {
 			n.planner.Wake()
