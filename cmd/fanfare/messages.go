@@ -178,7 +178,7 @@ func (s *sendCommand) summary(n count, rate float64) string {
 		text += "; skipped: " + strings.Join(reasons, ", ")
 	}
 	if len(n.Scanned) > 0 {
-		text += "; profiles were read one by one for " + strings.Join(n.Scanned, ", ") + ", which has more than 4,096 values"
+		text += "; read profile by profile, as they have more than 4,096 values: " + strings.Join(n.Scanned, ", ")
 	}
 	if rate > 0 {
 		text += fmt.Sprintf("; at %g a second it takes %s", rate, (time.Duration(float64(n.Planned) / rate * float64(time.Second))).Round(time.Second))

@@ -19,3 +19,11 @@ func TestTheImportsProgressSaysWhyItWaits(t *testing.T) {
 		}
 	}
 }
+
+// TestSummaryNamesWhatWasScanned: why a count took long, and a freeze will.
+func TestSummaryNamesWhatWasScanned(t *testing.T) {
+	got := (&sendCommand{}).summary(count{Recipients: 3, Planned: 2, Skipped: map[string]int{"no_address": 1}, Scanned: []string{"id", "name"}}, 0)
+	if want := "audience 3: 2 will be sent to; skipped: 1 no address; read profile by profile, as they have more than 4,096 values: id, name"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

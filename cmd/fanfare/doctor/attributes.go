@@ -34,7 +34,7 @@ func (r *Report) attributes(ctx context.Context, store Store, s fanfare.Slot) er
 			}
 			clean = set.AndNot(clean, members)
 		}
-		m := made{sets: make(map[fanfare.SetName]*set.Set), names: names, seen: set.New()}
+		m := made{sets: make(map[fanfare.SetName]*set.Set), names: names, seen: set.New(), attributes: make(map[string]*attribute)}
 		if err := v.Attributes(clean, func(seq fanfare.Seq, attributes map[string]any) error {
 			m.seen.Add(seq)
 			for name, value := range attributes {
@@ -50,56 +50,89 @@ func (r *Report) attributes(ctx context.Context, store Store, s fanfare.Slot) er
 
 // made are sets as the profiles say.
 type made struct {
-	sets  map[fanfare.SetName]*set.Set
-	names []fanfare.SetName // that there are
-	seen  *set.Set
+	sets       map[fanfare.SetName]*set.Set
+	names      []fanfare.SetName // that there are
+	seen       *set.Set
+	attributes map[string]*attribute
 }
 
-func (m *made) put(name fanfare.SetName, seq fanfare.Seq) {
+// attribute remembers an attribute's sets: to put a name together for each value of each person takes longer than all else.
+type attribute struct {
+	name           string
+	exists         *set.Set
+	texts, items   map[string]*set.Set
+	numbers, times *keys
+}
+
+type keys struct {
+	all  *set.Set
+	bits [audience.KeyBits]*set.Set
+}
+
+// set gives the set of a name, to be added to.
+func (m *made) set(name fanfare.SetName) *set.Set {
 	if m.sets[name] == nil {
 		m.sets[name] = set.New()
 	}
-	m.sets[name].Add(seq)
+	return m.sets[name]
 }
 
-func (m *made) add(seq fanfare.Seq, attribute string, value any) {
+func (m *made) add(seq fanfare.Seq, name string, value any) {
 	if value == nil {
 		return
 	}
-	m.put(fanfare.AttributeSet(fanfare.AttributeExists, attribute), seq)
+	a := m.attributes[name]
+	if a == nil {
+		a = &attribute{name: name, exists: m.set(fanfare.AttributeSet(fanfare.AttributeExists, name)), texts: make(map[string]*set.Set), items: make(map[string]*set.Set)}
+		m.attributes[name] = a
+	}
+	a.exists.Add(seq)
 	switch value := value.(type) {
 	case float64:
-		m.key(seq, attribute, audience.NumberKey(value), fanfare.AttributeNumber, fanfare.AttributeNumBit)
+		m.key(seq, a, &a.numbers, audience.NumberKey(value), fanfare.AttributeNumber, fanfare.AttributeNumBit)
 		return
 	case []string:
 		for _, item := range value {
-			m.value(seq, attribute, item, fanfare.AttributeItem, fanfare.AttributeItemRest)
+			m.value(seq, a, a.items, item, fanfare.AttributeItem, fanfare.AttributeItemRest)
 		}
 	case string:
 		if key, ok := audience.TimeKey(value); ok {
-			m.key(seq, attribute, key, fanfare.AttributeTime, fanfare.AttributeTimeBit)
+			m.key(seq, a, &a.times, key, fanfare.AttributeTime, fanfare.AttributeTimeBit)
 		}
 	}
 	if text, ok := audience.CanonicalText(value); ok {
-		m.value(seq, attribute, text, fanfare.AttributeText, fanfare.AttributeTextRest)
+		m.value(seq, a, a.texts, text, fanfare.AttributeText, fanfare.AttributeTextRest)
 	}
 }
 
 // value: where a value has a set everybody is there, else in the rest.
-func (m *made) value(seq fanfare.Seq, attribute, value string, family, rest fanfare.AttributeFamily) {
-	name := fanfare.AttributeValueSet(family, attribute, value)
-	if _, there := slices.BinarySearch(m.names, name); !there {
-		name = fanfare.AttributeSet(rest, attribute)
+func (m *made) value(seq fanfare.Seq, a *attribute, known map[string]*set.Set, value string, family, rest fanfare.AttributeFamily) {
+	members := known[value]
+	if members == nil {
+		name := fanfare.AttributeValueSet(family, a.name, value)
+		if _, there := slices.BinarySearch(m.names, name); !there {
+			name = fanfare.AttributeSet(rest, a.name)
+		}
+		members = m.set(name)
+		known[value] = members
 	}
-	m.put(name, seq)
+	members.Add(seq)
 }
 
-func (m *made) key(seq fanfare.Seq, attribute string, key audience.Key, all, family fanfare.AttributeFamily) {
-	m.put(fanfare.AttributeSet(all, attribute), seq)
-	for i := range audience.KeyBits {
-		if key.Bit(i) {
-			m.put(fanfare.AttributeBitSet(family, attribute, i), seq)
+func (m *made) key(seq fanfare.Seq, a *attribute, of **keys, key audience.Key, all, family fanfare.AttributeFamily) {
+	if *of == nil {
+		*of = &keys{all: m.set(fanfare.AttributeSet(all, a.name))}
+	}
+	k := *of
+	k.all.Add(seq)
+	for i := range k.bits {
+		if !key.Bit(i) {
+			continue
 		}
+		if k.bits[i] == nil {
+			k.bits[i] = m.set(fanfare.AttributeBitSet(family, a.name, i))
+		}
+		k.bits[i].Add(seq)
 	}
 }
 
