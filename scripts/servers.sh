@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What the tests talk to and Go does not bring: Postfix's smtp-sink, a mail server that is not ours, and Chromium, a browser.
+# What the tests talk to and Go does not bring: Postfix's smtp-sink, a mail server that is not ours, Chromium, a browser, and sqlite3, which
+# asks the database as anybody may.
 # Nothing is started here: a test starts what it needs on 127.0.0.1, port of its own, and ends it.
 #
 # smtp-sink is unpacked into $SCRATCH/servers/bin, which `make` puts first on PATH: no package script runs, and no system service comes
-# up. Chromium needs its libraries, so it is installed as a Debian package, which only root may do.
+# up. Chromium and sqlite3 need their libraries, so they are installed as Debian packages, which only root may do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/missing.sh
@@ -48,18 +49,29 @@ WRAPPER
 	echo "== servers: smtp-sink is $bin/smtp-sink (Postfix $(dpkg-deb -f "$work"/postfix_*.deb Version))"
 }
 
-chromium() {
+# package NAME: installs what is missing on PATH.
+package() {
+	[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || missing "$1: not on PATH; install it (as root: apt-get install $1)"
+	install() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >>"$work/log" 2>&1; }
+	install "$1" || { update; install "$1"; } || { tail -n 5 "$work/log" >&2; missing "$1: apt-get install $1 failed"; }
+}
+
+# Not called chromium: `command -v` would find the function.
+browser() {
 	local found
 	found=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 	if [ -z "$found" ]; then
-		[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
-			missing "chromium: not on PATH; install it (as root: apt-get install chromium)"
-		install() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium >>"$work/log" 2>&1; }
-		install || { update; install; } || { tail -n 5 "$work/log" >&2; missing "chromium: apt-get install chromium failed"; }
+		package chromium
 		found=$(command -v chromium)
 	fi
 	echo "== servers: chromium is $found"
 }
 
+sqlite() {
+	command -v sqlite3 >/dev/null || package sqlite3
+	echo "== servers: sqlite3 is $(command -v sqlite3)"
+}
+
 smtp_sink
-chromium
+sqlite
+browser

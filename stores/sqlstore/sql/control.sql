@@ -10,16 +10,16 @@ SELECT value FROM settings WHERE name = ?;
 INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: messages.by_id
-SELECT /*message*/ FROM messages WHERE id = ?;
+SELECT /*message*/ FROM message_rows WHERE id = ?;
 
 -- name: messages.by_num
-SELECT /*message*/ FROM messages WHERE num = ?;
+SELECT /*message*/ FROM message_rows WHERE num = ?;
 
 -- name: messages.num
-SELECT num, phase, generation FROM messages WHERE id = ?;
+SELECT num, phase, generation FROM message_rows WHERE id = ?;
 
 -- name: messages.list
-SELECT /*message*/ FROM messages
+SELECT /*message*/ FROM message_rows
 WHERE (? < 0 OR status = ?) AND (? = '' OR phase = ?) AND (? = '' OR instr(name, ?) > 0)
   AND created_at > ? AND (? = 0 OR (status <> 3 AND phase <> 'draft'))
   AND (? = '' OR num IN (SELECT message FROM message_tags WHERE tag = ?)) AND (? = 0 OR num < ?)
@@ -28,27 +28,27 @@ ORDER BY num DESC LIMIT ?;
 -- name: messages.look
 SELECT num, id, phase, generation, pause_reason, paused_from, ending, revision, channel, provider, rate, priority, uncertain,
   send_at, not_after, start_grace, trigger_by IS NOT NULL AS waits, topic, essential, scopes IS NOT NULL AS reopens
-FROM messages WHERE status <> 3 AND phase <> 'draft' ORDER BY num;
+FROM message_rows WHERE status <> 3 AND phase <> 'draft' ORDER BY num;
 
 -- name: messages.inbox
-SELECT num, id, revision, phase, recall, started_at, expires_at FROM messages
+SELECT num, id, revision, phase, recall, started_at, expires_at FROM message_rows
 WHERE channel = 'inbox' AND started_at > 0 AND recall <> 'all' AND test = 0 AND expires_at > ? ORDER BY started_at DESC, num DESC;
 
 -- name: messages.insert
-INSERT INTO messages (id, name, channel, status, phase, generation, pause_reason, paused_from, ending, revision, provider, topic,
+INSERT INTO message_rows (id, name, channel, status, phase, generation, pause_reason, paused_from, ending, revision, provider, topic,
   essential, test, send_at, not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at,
   finished_at, trigger_by, waiting, tags, audience, data, metadata, content, scopes, recall, expires_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: messages.save
-UPDATE messages SET name = ?, channel = ?, status = ?, phase = ?, generation = ?, pause_reason = ?, paused_from = ?, ending = ?,
+UPDATE message_rows SET name = ?, channel = ?, status = ?, phase = ?, generation = ?, pause_reason = ?, paused_from = ?, ending = ?,
   revision = ?, provider = ?, topic = ?, essential = ?, test = ?, send_at = ?, not_after = ?, start_grace = ?, rate = ?, priority = ?,
   uncertain = ?, dedupe = ?, outcome = ?, updated_at = ?, started_at = ?, finished_at = ?, trigger_by = ?, waiting = ?,
   tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?, recall = ?, expires_at = ?
 WHERE id = ? AND phase = ? AND generation = ?;
 
 -- name: messages.delete
-DELETE FROM messages WHERE num = ?;
+DELETE FROM message_rows WHERE num = ?;
 
 -- name: tags.insert
 INSERT INTO message_tags (message, tag) VALUES (?, ?) ON CONFLICT (message, tag) DO NOTHING;

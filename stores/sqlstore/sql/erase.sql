@@ -33,10 +33,10 @@ WHERE m.slot = ? AND (e.text <> '' OR e.code <> '');
 UPDATE exceptions SET text = '', code = ? WHERE message = ? AND slot = ? AND seq = ?;
 
 -- name: messages.name_people
-SELECT num, audience FROM messages WHERE instr(audience, '"recipients"') > 0;
+SELECT num, audience FROM message_rows WHERE instr(audience, '"recipients"') > 0;
 
 -- name: messages.audience
-UPDATE messages SET audience = ? WHERE num = ?;
+UPDATE message_rows SET audience = ? WHERE num = ?;
 
 -- name: segments.name_people
 SELECT id, audience FROM segments WHERE instr(audience, '"recipients"') > 0;
