@@ -330,11 +330,15 @@ type Reports interface {
 	Parts(ctx context.Context, m MessageNum, s Slot) (map[Part]int, error)
 	// PartSet reads one part of a frozen audience. ErrDamaged names the row.
 	PartSet(ctx context.Context, m MessageNum, s Slot, p Part) (*set.Set, error)
+	// PartOf tells in which part of a frozen audience somebody is, and their rank in it, by the rows that could hold them alone; false: in none. ErrDamaged.
+	PartOf(ctx context.Context, m MessageNum, s Slot, seq Seq) (p Part, rank int, in bool, err error)
 	// Batches reads rows in order from number from on, at most limit. One that cannot be read comes as held for that, by its plain
 	// columns, with sets of 0 members.
 	Batches(ctx context.Context, m MessageNum, s Slot, from BatchNo, limit int) ([]Batch, error)
 	// Exceptions yields the rows of a slot in order of seq, from seq from on (Rank is not set).
 	Exceptions(ctx context.Context, m MessageNum, s Slot, from Seq) iter.Seq2[Exception, error]
+	// Exception reads one of them; false: there is none.
+	Exception(ctx context.Context, m MessageNum, s Slot, seq Seq) (e Exception, there bool, err error)
 	// Failures groups the failed of a slot by reason, code and text, at most limit groups, greatest first.
 	Failures(ctx context.Context, m MessageNum, s Slot, limit int) ([]FailureGroup, error)
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"fanfare"
-	"fanfare/set"
 )
 
 // itemView is one message for one recipient.
@@ -174,41 +173,34 @@ func (s *Server) getItem(ctx context.Context, _ *call, in *itemPath) (*reply[ite
 	if !there {
 		return nil, problem(http.StatusNotFound, "not_found", "This recipient is not in the message's audience; it is frozen when the message starts.")
 	}
-	it.Recipient = r.ExternalID
-	times, err := s.Store.ReceiptTimes(ctx, m.Num, r.Slot, []fanfare.Seq{r.Seq})
-	if err != nil {
-		return nil, err
-	}
-	it.Receipts = times[0]
 	return ok(viewItem(&it)), nil
 }
 
-// item finds one recipient's item.
-func (s *Server) item(ctx context.Context, m *fanfare.Message, r *fanfare.Recipient) (fanfare.Item, bool, error) {
-	sizes, err := s.Store.Parts(ctx, m.Num, r.Slot)
+// item finds one recipient's item, by some row reads.
+func (s *Server) item(ctx context.Context, m *fanfare.Message, r *fanfare.Recipient) (it fanfare.Item, there bool, err error) {
+	part, rank, there, err := s.Store.PartOf(ctx, m.Num, r.Slot, r.Seq)
+	if err != nil || !there {
+		return it, false, err
+	}
+	if part == fanfare.PartSend {
+		it, err = s.plannedItem(ctx, m, r, uint32(rank)) //nolint:gosec // a rank
+	} else {
+		it.Result, it.Reason = fanfare.ResultSkipped, fanfare.Reason(part)
+	}
 	if err != nil {
-		return fanfare.Item{}, false, err
+		return it, false, err
 	}
-	for part := range sizes {
-		members, err := s.Store.PartSet(ctx, m.Num, r.Slot, part)
-		if err != nil {
-			return fanfare.Item{}, false, err
-		}
-		if !members.Contains(r.Seq) {
-			continue
-		}
-		if part != fanfare.PartSend {
-			return fanfare.Item{Person: r.Person, Result: fanfare.ResultSkipped, Reason: fanfare.Reason(part)}, true, nil
-		}
-		it, err := s.plannedItem(ctx, m, r, members)
-		return it, err == nil, err
+	times, err := s.Store.ReceiptTimes(ctx, m.Num, r.Slot, []fanfare.Seq{r.Seq})
+	if err != nil {
+		return it, false, err
 	}
-	return fanfare.Item{}, false, nil
+	it.Person, it.Recipient, it.Receipts = r.Person, r.ExternalID, times[0]
+	return it, true, nil
 }
 
-func (s *Server) plannedItem(ctx context.Context, m *fanfare.Message, r *fanfare.Recipient, members *set.Set) (it fanfare.Item, err error) {
-	rank := members.Rank(r.Seq)
-	n, err := fanfare.BatchOfRank(ctx, s.Store, m, r.Slot, uint32(rank)) //nolint:gosec // a rank
+// plannedItem reads the batch first: whoever has an answer since then is pending in it, and an exception says more.
+func (s *Server) plannedItem(ctx context.Context, m *fanfare.Message, r *fanfare.Recipient, rank uint32) (it fanfare.Item, err error) {
+	n, err := fanfare.BatchOfRank(ctx, s.Store, m, r.Slot, rank)
 	if err != nil {
 		return it, err
 	}
@@ -216,23 +208,17 @@ func (s *Server) plannedItem(ctx context.Context, m *fanfare.Message, r *fanfare
 	if err != nil {
 		return it, err
 	}
-	if len(rows) == 0 || rank < int(rows[0].First) || rank >= int(rows[0].First)+rows[0].N {
+	if len(rows) == 0 || rank < rows[0].First || int(rank) >= int(rows[0].First)+rows[0].N {
 		return it, fmt.Errorf("batch of rank %d in slot %d of message %s: %w", rank, r.Slot, m.ID, fanfare.ErrDamaged)
 	}
-	for e, err := range s.Store.Exceptions(ctx, m.Num, r.Slot, r.Seq) {
-		if err != nil {
-			return it, err
-		}
-		if e.Seq == r.Seq {
-			it = rows[0].Item(rank-int(rows[0].First), &e, m.Phase)
-			it.Seq = r.Seq
-			return it, nil
-		}
-		break
+	e, there, err := s.Store.Exception(ctx, m.Num, r.Slot, r.Seq)
+	if err != nil {
+		return it, err
 	}
-	it = rows[0].Item(rank-int(rows[0].First), nil, m.Phase)
-	it.Seq = r.Seq
-	return it, nil
+	if there {
+		return rows[0].Item(int(rank-rows[0].First), &e, m.Phase), nil
+	}
+	return rows[0].Item(int(rank-rows[0].First), nil, m.Phase), nil
 }
 
 func (s *Server) exportItems(ctx context.Context, c *call, in *exportIn) (func(http.ResponseWriter), error) {

@@ -102,6 +102,7 @@ func (s *Server) recipientRoutes() {
 	route(s, operation{method: http.MethodGet, path: "/v1/recipients", id: "list-recipients", tag: "recipients", scope: scopeRecipientsRead, summary: "List recipients",
 		doc: "A page may hold fewer than limit while next_cursor goes on."}, s.listRecipients)
 	s.eraseRoutes()
+	s.personRoutes()
 }
 
 func (s *Server) readRecipient(ctx context.Context, id string) (*reply[recipientView], error) {

@@ -83,6 +83,40 @@ func (s *Store) PartSet(ctx context.Context, m fanfare.MessageNum, n fanfare.Slo
 	return w.parts[p].Clone(), nil
 }
 
+// PartOf implements fanfare.Reports.
+func (s *Store) PartOf(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, seq fanfare.Seq) (p fanfare.Part, rank int, in bool, err error) {
+	w, err := s.enterWork(ctx, m, n)
+	if err != nil {
+		return "", 0, false, err
+	}
+	defer s.mu.Unlock()
+	if w == nil {
+		return "", 0, false, nil
+	}
+	for _, p := range ascending(w.parts) {
+		if w.damaged[p] {
+			return "", 0, false, damaged(m, n, p)
+		}
+		if w.parts[p].Contains(seq) {
+			return p, w.parts[p].Rank(seq), true, nil
+		}
+	}
+	return "", 0, false, nil
+}
+
+// Exception implements fanfare.Reports.
+func (s *Store) Exception(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, seq fanfare.Seq) (e fanfare.Exception, there bool, err error) {
+	w, err := s.enterWork(ctx, m, n)
+	if err != nil {
+		return e, false, err
+	}
+	defer s.mu.Unlock()
+	if w != nil {
+		e, there = w.exceptions[seq]
+	}
+	return e, there, nil
+}
+
 // Batches implements fanfare.Reports.
 func (s *Store) Batches(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, from fanfare.BatchNo, limit int) ([]fanfare.Batch, error) {
 	w, err := s.enterWork(ctx, m, n)

@@ -119,6 +119,24 @@ func (s *Store) PartSet(ctx context.Context, m fanfare.MessageNum, n fanfare.Slo
 	return members, nil
 }
 
+// PartOf implements fanfare.Reports.
+func (s *Store) PartOf(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, seq fanfare.Seq) (p fanfare.Part, rank int, in bool, err error) {
+	index := int64(seq >> 16)
+	err = s.readSlot(ctx, n, func(c *conn) error {
+		return c.query(func(r []driver.Value) error {
+			members, err := set.DecodeChunk(chunkOf(index, r[1], r[3], r[4]))
+			if err != nil {
+				return c.damagedRow(rowOfAudience(audienceKey{m, n}, fanfare.Part(text(r[0])), index), err)
+			}
+			if members.Contains(seq) { // the parts of an audience share nobody
+				p, rank, in = fanfare.Part(text(r[0])), int(integer(r[2]))+members.Rank(seq), true
+			}
+			return nil
+		}, "audiences.of", int64(m), int64(n), index)
+	})
+	return p, rank, in, err
+}
+
 // Parts implements fanfare.Reports.
 func (s *Store) Parts(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot) (map[fanfare.Part]int, error) {
 	sizes := make(map[fanfare.Part]int)

@@ -110,6 +110,18 @@ func (s *Store) Exceptions(ctx context.Context, m fanfare.MessageNum, n fanfare.
 	}
 }
 
+// Exception implements fanfare.Reports.
+func (s *Store) Exception(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, seq fanfare.Seq) (e fanfare.Exception, there bool, err error) {
+	err = s.readSlot(ctx, n, func(c *conn) (err error) {
+		there, err = c.one(func(r []driver.Value) error {
+			e = scanException(r)
+			return nil
+		}, "exceptions.range", int64(m), int64(n), int64(seq), int64(seq), int64(1))
+		return err
+	})
+	return e, there, err
+}
+
 // Failures implements fanfare.Reports; equal groups come by reason, code and text.
 func (s *Store) Failures(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, limit int) (groups []fanfare.FailureGroup, err error) {
 	err = s.readSlot(ctx, n, func(c *conn) error {

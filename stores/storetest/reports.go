@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"fanfare"
+	"fanfare/set"
 )
 
 func reportScenarios() []scenario {
@@ -15,8 +16,47 @@ func reportScenarios() []scenario {
 		{"batches by pages", batchPages},
 		{"exceptions by seq, many of them", manyExceptions},
 		{"failures in groups", failures},
+		{"one person", onePerson},
 		{"nothing of an unknown message", unknownMessage},
 	}
+}
+
+func onePerson(x *fixture) {
+	const s = 3
+	planned, skipped := set.Range(10, 70_000), set.Of(3, 70_000, 140_000)
+	planned.Remove(65_536)
+	m := x.message()
+	x.freeze(m, s, 40_000, map[fanfare.Part]*set.Set{fanfare.PartSend: planned, "no_address": skipped, "invalid": set.Of(65_536)})
+	for seq, want := range map[fanfare.Seq]struct {
+		part fanfare.Part
+		rank int
+	}{10: {"send", 0}, 65_535: {"send", 65_525}, 65_537: {"send", 65_526}, 69_999: {"send", 69_988}, 3: {"no_address", 0}, 70_000: {"no_address", 1}, 140_000: {"no_address", 2}, 65_536: {"invalid", 0}, 4: {}, 70_001: {}, 1 << 31: {}} {
+		part, rank, in, err := x.PartOf(x.ctx, m, s, seq)
+		x.ok(err)
+		if part != want.part || rank != want.rank || in != (want.part != "") {
+			x.t.Errorf("%d: %s %d %v, want %+v", seq, part, rank, in, want)
+		}
+	}
+	_, _, in, err := x.PartOf(x.ctx, m, s-1, 10)
+	x.ok(err)
+	x.same(in, false, "in another slot")
+	m, seqs := x.sending(1, 3, 3)
+	h := x.take(ref(m, 1, 0))
+	h.send(0, 1)
+	h.record(func(r *fanfare.Record) { h.failed(r, 1, "550", "no") })
+	for i, seq := range seqs {
+		e, there, err := x.Exception(x.ctx, m, 1, seq)
+		x.ok(err)
+		if there != (i == 1) || there && (e.Seq != seq || e.Code != "550" || e.Text != "no") {
+			x.t.Errorf("exception of %d: %+v, %v", i, e, there)
+		}
+	}
+	if x.backend.Damage == nil {
+		return
+	}
+	x.backend.Damage(x.t, m, 1, fanfare.PartSend)
+	_, _, _, err = x.PartOf(x.ctx, m, 1, seqs[0])
+	x.is(err, fanfare.ErrDamaged, "a damaged part")
 }
 
 func bySeq(rows []fanfare.Exception) []fanfare.Exception {

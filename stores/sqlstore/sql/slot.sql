@@ -78,6 +78,9 @@ INSERT INTO audiences (message, slot, part, chunk, n, first, crc, members) VALUE
 -- name: audiences.part
 SELECT chunk, n, first, crc, members FROM audiences WHERE message = ? AND slot = ? AND part = ? ORDER BY chunk;
 
+-- name: audiences.of
+SELECT part, n, first, crc, members FROM audiences WHERE message = ? AND slot = ? AND chunk = ? ORDER BY part;
+
 -- name: audiences.index
 SELECT chunk, n, first FROM audiences WHERE message = ? AND slot = ? AND part = 'send' ORDER BY chunk;
 
