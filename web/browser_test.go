@@ -312,3 +312,38 @@ func TestBrowserList(t *testing.T) {
 	b.reads("#list", "650,000 / 999,000")
 	b.holds("the same page", `window.mark === 'same page'`)
 }
+
+// TestBrowserReads: reads of an inbox message move while it is sent, by the stream, and after it, when the stream has ended.
+func TestBrowserReads(t *testing.T) {
+	f := world()
+	f.mu.Lock()
+	f.turn("app", "sending", 1)
+	f.mu.Unlock()
+	b := open(t, f, bare)
+	b.signedIn()
+	b.do("open", chromedp.Navigate(b.url+"/messages/app"))
+	b.listens()
+	b.do("mark the page", chromedp.Evaluate[chromedp.Void](`window.mark = 'same page'`))
+	b.event(f.count("app", map[string]int{"seen": 500, "read": 360}))
+	b.reads("[data-live=read-share]", "40.0")
+	b.reads("[data-live=looked]", "140")
+	b.reads("[data-live=unseen]", "400")
+	b.holds("the bar", `Math.abs(document.querySelector('#reads [data-bar=read]').getAttribute('width') - 400) < 2`)
+	f.mu.Lock()
+	f.turn("app", "completed", 3)
+	f.mu.Unlock()
+	b.event(f.count("app", nil))
+	b.reads("#heading .badge", "Completed")
+	f.count("app", map[string]int{"seen": 900, "read": 891})
+	b.reads("[data-live=read-share]", "99.0")
+	b.reads("[data-live=unseen]", "0")
+	b.holds("the same page", `window.mark === 'same page'`)
+	if len(f.opened) > 0 {
+		t.Error("the stream of a completed message was opened again")
+	}
+	b.do("mail", chromedp.Navigate(b.url+"/messages/m1"))
+	b.listens()
+	b.event(f.count("m1", nil))
+	b.event(f.count("m1", map[string]int{"seen": 1, "read": 1}))
+	b.reads("#reads", "an open is a guess")
+}

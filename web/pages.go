@@ -215,17 +215,22 @@ type messageView struct {
 	Once     string // an Idempotency-Key for the start: clicking twice starts once
 }
 
-// Receipts lists what came back, if anything did.
+// Receipts lists what came back beside reads, if anything did.
 func (v *messageView) Receipts() []part {
 	var out []part
 	c := v.Counts
 	for _, p := range []part{{Name: "delivered", N: c.Delivered}, {Name: "bounced", N: c.Bounced}, {Name: "complained", N: c.Complained},
-		{Name: "unsubscribed", N: c.Unsubscribed}, {Name: "seen", N: c.Seen}, {Name: "read", N: c.Read}, {Name: "clicked", N: c.Clicked}} {
+		{Name: "unsubscribed", N: c.Unsubscribed}, {Name: "clicked", N: c.Clicked}} {
 		if p.N > 0 {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// ShowsReads says whether there is anything to read, or somebody who has.
+func (v *messageView) ShowsReads() bool {
+	return v.Frozen && (v.Channel == string(fanfare.ChannelInbox) || v.Counts.Read > 0 || v.Counts.Seen > 0)
 }
 
 // Sum says whether nobody is lost, by the API's evidence and by the page's own sum.
@@ -294,6 +299,12 @@ func (s *site) messagePage(v *messageView) *page {
 			p.Refresh = 3
 		}
 	}
+	if v.Channel == string(fanfare.ChannelInbox) { // it is sent in a moment, and read for days
+		p.Every = 2000
+		if p.Stream == "" {
+			p.Refresh = 15
+		}
+	}
 	return p
 }
 
@@ -321,7 +332,7 @@ type itemsView struct {
 
 // filter is a link to a part of the items.
 type filter struct {
-	Name    string // a result, doubted, or all
+	Name    string // a result, doubted, read, unread, or all
 	Address string
 	Here    bool
 }
@@ -330,7 +341,7 @@ func (s *site) items(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	path := pagePath(id, "items")
 	asked := url.Values{}
-	for _, name := range []string{"result", "doubted", "reason", "cursor"} {
+	for _, name := range []string{"result", "doubted", "read", "reason", "cursor"} {
 		if value := r.URL.Query().Get(name); value != "" {
 			asked.Set(name, value)
 		}
@@ -355,12 +366,13 @@ func (s *site) items(w http.ResponseWriter, r *http.Request) {
 		asked.Del("cursor")
 		v.First = address(path, asked)
 	}
-	result, doubted := asked.Get("result"), asked.Get("doubted") != ""
-	v.Filters = append(v.Filters, filter{"all", path, result == "" && !doubted})
+	result, doubted, read := asked.Get("result"), asked.Get("doubted") != "", asked.Get("read")
+	v.Filters = append(v.Filters, filter{"all", path, result == "" && !doubted && read == ""})
 	for _, one := range fanfare.Results() {
 		v.Filters = append(v.Filters, filter{string(one), address(path, url.Values{"result": {string(one)}}), result == string(one)})
 	}
 	v.Filters = append(v.Filters, filter{"doubted", address(path, url.Values{"doubted": {"true"}}), doubted})
+	v.Filters = append(v.Filters, filter{"read", address(path, url.Values{"read": {"true"}}), read == "true"}, filter{"unread", address(path, url.Values{"read": {"false"}}), read == "false"})
 	if found.Next != nil {
 		asked.Set("cursor", *found.Next)
 		v.Older = address(path, asked)

@@ -83,10 +83,27 @@ type part struct {
 func (c counts) Parts() []part {
 	parts := []part{{Name: "sent", N: c.Sent}, {Name: "failed", N: c.Failed}, {Name: "skipped", N: c.Skipped}, {Name: "uncertain", N: c.Uncertain},
 		{Name: "in_flight", N: c.InFlight}, {Name: "remaining", N: c.Remaining}}
+	return lay(c.Audience, parts)
+}
+
+// Reads gives the terms of the sum of those who were sent to: who has read, who has seen and not read, who has not seen. Marks are
+// counted at once and the sent are counted a moment later, so nothing goes below none.
+func (c counts) Reads() []part {
+	seen := max(c.Seen, c.Read)
+	return lay(c.Sent, []part{{Name: "read", N: c.Read}, {Name: "looked", N: seen - c.Read}, {Name: "unseen", N: max(0, c.Sent-seen)}})
+}
+
+// ReadShare is how many of those who were sent to have read, in tenths of a percent, rounded down.
+func (c counts) ReadShare() int {
+	return min(1000, c.Read*1000/max(c.Sent, 1))
+}
+
+// lay gives each part its place in the bar.
+func lay(whole int, parts []part) []part {
 	var sum float64
 	for i := range parts {
 		if n := parts[i].N; n > 0 {
-			parts[i].Width = max(4, 1000*float64(n)/float64(max(c.Audience, 1)))
+			parts[i].Width = max(4, 1000*float64(n)/float64(max(whole, 1)))
 		}
 		sum += parts[i].Width
 	}
@@ -128,6 +145,7 @@ type item struct {
 	Attempts  int        `json:"attempts"`
 	Doubted   int        `json:"doubted"`
 	SentAt    *time.Time `json:"sent_at"`
+	ReadAt    *time.Time `json:"read_at"`
 }
 
 // count is who a message would go to if it started now.

@@ -29,7 +29,7 @@ func world() *fakeAPI {
 	f.progress["m1"]["batches"] = map[string]any{"total": 2000, "done": 1201}
 	f.failures = []map[string]any{{"reason": "permanent", "code": "5.1.1", "sample": "550 " + hostile, "count": 12_345}}
 	f.items = []map[string]any{
-		{"recipient": "u1" + hostile, "result": "sent", "reason": nil, "code": nil, "text": nil, "attempts": 2, "doubted": 1, "revision": 1, "sent_at": "2026-11-24T08:02:03Z"},
+		{"recipient": "u1" + hostile, "result": "sent", "reason": nil, "code": nil, "text": nil, "attempts": 2, "doubted": 1, "revision": 1, "sent_at": "2026-11-24T08:02:03Z", "read_at": "2026-11-24T08:05:00Z"},
 		{"recipient": nil, "result": "failed", "reason": "permanent", "code": "5.1.1", "text": "550 " + hostile, "attempts": 1, "doubted": 0, "sent_at": nil},
 	}
 	f.put("bad", hostile, "paused", 2, 100, 40, 0, 0, 0, 0, 59)
@@ -47,6 +47,11 @@ func world() *fakeAPI {
 	f.put("going", "Going", "cancelling", 2, 10, 5, 0, 0, 0, 5, 0)
 	f.put("down", "Down", "sending", 1, 10, 0, 0, 0, 0, 0, 10)
 	f.progress["down"]["waiting"] = map[string]any{"reason": "provider_down", "provider": "mail", "detail": "dial tcp: refused " + hostile, "since": "2026-11-24T08:00:00Z", "next_try_at": "2026-11-24T08:00:15Z"}
+	f.put("app", "In the app", "completed", 3, 1000, 900, 0, 100)
+	f.messages["app"]["channel"], f.messages["app"]["outcome"], f.messages["app"]["content"] = "inbox", "all_sent", map[string]any{"title": hostile, "body": "b"}
+	f.count("app", map[string]int{"seen": 450, "read": 301, "clicked": 7})
+	f.put("opened", "Opened mail", "completed", 3, 10, 10)
+	f.count("opened", map[string]int{"seen": 2, "read": 2})
 	now := 1300
 	f.refuse["GET /v1/messages/busy"] = problem{Status: 503, Detail: "the journal cannot be written", RetryAfter: "7"}
 	f.refuse["POST /v1/messages/going/pause"] = problem{Status: 409, Code: "state", Detail: "cancelling: cannot be paused " + hostile}
@@ -81,7 +86,7 @@ func TestPages(t *testing.T) {
 		has, hasNot        []string
 	}{
 		{name: "list", method: "GET", path: "/", status: 200,
-			has:    []string{`<a href="/messages/m1">Spring news</a>`, `data-phase="sending">Sending`, "600,000 / 999,000", "A draft", `datetime="2026-11-24T08:00:00Z"`, `href="/?cursor=c%2B2"`, "Sign out", `data-every="5000"`, "with uncertain", "&lt;script&gt;"},
+			has:    []string{`<a href="/messages/m1">Spring news</a>`, `data-phase="sending">Sending`, "600,000 / 999,000", "A draft", `datetime="2026-11-24T08:00:00Z"`, `href="/?cursor=c%2B2"`, "Sign out", "read 33.4 %", `data-every="5000"`, "with uncertain", "&lt;script&gt;"},
 			hasNot: []string{"fanfare import"}},
 		{name: "next page of a list", method: "GET", path: "/?cursor=c%2B2&status=2", status: 200, has: []string{`href="/?status=2">« First page`, `aria-current="page">Paused`}, hasNot: []string{"Older »", "Spring news"}},
 		{name: "no such messages", method: "GET", path: "/?status=7", status: 200, has: []string{"There is no such message now."}},
@@ -101,6 +106,13 @@ func TestPages(t *testing.T) {
 		{name: "preparing", method: "GET", path: "/messages/prep", status: 200, has: []string{"not frozen yet", "/messages/prep/pause"}, hasNot: []string{"/messages/prep/start"}},
 		{name: "completed", method: "GET", path: "/messages/done", status: 200,
 			has: []string{"100.0", `data-stream=""`, "with uncertain", `href="/messages/done/resend"`}, hasNot: []string{"/messages/done/cancel", "/messages/done/resume", "<noscript>"}},
+		{name: "inbox", method: "GET", path: "/messages/app", status: 200,
+			has: []string{`<b data-live="read-share">33.4</b>`, `<b data-live="read">301</b> <span>read<`, `<b data-live="looked">149</b> <span>seen, not read<`, `<b data-live="unseen">450</b> <span>not seen<`,
+				`data-every="2000"`, `data-stream=""`, `<noscript><meta http-equiv="refresh" content="15">`, `href="/messages/app/items?read=false"`, `<dd data-count="clicked">7</dd>`, "&lt;script&gt;", "✓ Balanced"},
+			hasNot: []string{"a guess", `<dd data-count="read">`}},
+		{name: "inbox in Chinese", method: "GET", path: "/messages/app?lang=zh", status: 200, has: []string{"已读与未读", "已看到未读", "未看到", "站内信"}},
+		{name: "opened mail", method: "GET", path: "/messages/opened", status: 200, has: []string{`<b data-live="read-share">20.0</b>`, "an open is a guess"}, hasNot: []string{"<noscript>"}},
+		{name: "mail that nobody opened", method: "GET", path: "/messages/done", status: 200, hasNot: []string{"read-share"}},
 		{name: "cancelling", method: "GET", path: "/messages/going", status: 200, hasNot: []string{"/messages/going/cancel", "/messages/going/pause", "/messages/going/resume"}},
 		{name: "waiting", method: "GET", path: "/messages/down", status: 200, has: []string{"the provider does not answer", "dial tcp: refused &lt;script&gt;", "Next try:", "08:00:15"}, hasNot: []string{`data-live="waiting" hidden`}},
 		{name: "not waiting", method: "GET", path: "/messages/m1", status: 200, has: []string{`data-live="waiting" hidden`}},
@@ -110,6 +122,7 @@ func TestPages(t *testing.T) {
 		{name: "cancel asks of a draft", method: "GET", path: "/messages/draft/cancel", status: 200, has: []string{"Nobody has got it"}},
 		{name: "items", method: "GET", path: "/messages/m1/items?doubted=true", status: 200,
 			has: []string{"u1&lt;script&gt;", "<em>erased</em>", "550 &lt;script&gt;", `href="/messages/m1/items?cursor=c&#43;2%26x&amp;doubted=true"`, `aria-current="page">Doubted`}},
+		{name: "items that are not read", method: "GET", path: "/messages/m1/items?read=false", status: 200, has: []string{`read=false" aria-current="page">Not read`, "2026-11-24 08:05:00 UTC"}, hasNot: []string{`aria-current="page">All`}},
 		{name: "next items", method: "GET", path: "/messages/m1/items?result=sent&cursor=c", status: 200, has: []string{`href="/messages/m1/items?result=sent">« First page`}, hasNot: []string{"Next page"}},
 		{name: "no such message", method: "GET", path: "/messages/none", status: 404, has: []string{"Not found"}},
 		{name: "no such page", method: "GET", path: "/nothing/here", status: 404, has: []string{"Not found"}},

@@ -80,7 +80,8 @@ function show(p) {
 		set('[data-live=batches-done]', number(p.batches.done));
 		set('[data-live=batches-total]', number(p.batches.total));
 	}
-	bar(c);
+	draw(parts.map(name => [name, c[name]]), c.audience);
+	reads(c);
 	// The page's own sum beside the server's evidence.
 	const good = p.balanced && c.audience === c.sent + c.failed + c.skipped + c.uncertain + c.in_flight + c.remaining;
 	for (const e of document.querySelectorAll('[data-verdict]')) e.hidden = (e.dataset.verdict === 'balanced') !== good;
@@ -89,17 +90,26 @@ function show(p) {
 }
 
 const parts = ['sent', 'failed', 'skipped', 'uncertain', 'in_flight', 'remaining'];
-function bar(c) {
-	const widths = parts.map(name => c[name] > 0 ? Math.max(4, 1000 * c[name] / Math.max(c.audience, 1)) : 0);
+function draw(terms, whole) {
+	const widths = terms.map(([, n]) => n > 0 ? Math.max(4, 1000 * n / Math.max(whole, 1)) : 0);
 	const scale = 1000 / Math.max(1, widths.reduce((a, b) => a + b, 0));
 	let x = 0;
-	parts.forEach((name, i) => {
+	terms.forEach(([name], i) => {
 		const rect = document.querySelector(`[data-bar="${name}"]`);
 		if (!rect) return;
 		rect.setAttribute('x', x);
 		rect.setAttribute('width', widths[i] * scale);
 		x += widths[i] * scale;
 	});
+}
+
+// reads shows who has read, who has only seen it, and who has not.
+function reads(c) {
+	const seen = Math.max(c.seen, c.read);
+	const terms = [['read', c.read], ['looked', seen - c.read], ['unseen', Math.max(0, c.sent - seen)]];
+	for (const [name, n] of terms) set(`[data-live="${name}"]`, number(n));
+	set('[data-live=read-share]', (Math.min(1000, Math.floor(c.read * 1000 / Math.max(c.sent, 1))) / 10).toFixed(1));
+	draw(terms, c.sent);
 }
 
 function waiting(w) {
@@ -114,7 +124,7 @@ function waiting(w) {
 // follow asks the server for what only it can make: the buttons after a change of phase at once, the failures at most every 5 s.
 function follow(p) {
 	const now = Date.now(), c = p.counts;
-	const key = [c.failed > 0 && c.failed, c.doubted > 0, p.waiting && p.waiting.reason].join();
+	const key = [c.failed > 0 && c.failed, c.doubted > 0, c.seen > 0, p.waiting && p.waiting.reason].join();
 	const turned = phase !== null && p.phase !== phase;
 	if (turned || phase !== null && key !== askedFor && now - asked > 5000) {
 		asked = now;
@@ -136,8 +146,10 @@ function shown() {
 	return badge && badge.dataset.phase;
 }
 
-// listen follows the stream until the message is done. A stream that breaks is opened again; one that is refused is looked into first.
+// listen follows the stream until the message is done; from then on only its reads change, and the page is asked for them. A stream that breaks is opened again; one that is refused is looked into first.
+let listening = false;
 function listen() {
+	listening = true;
 	const stream = new EventSource(main.dataset.stream);
 	stream.addEventListener('progress', event => {
 		lost(false);
@@ -145,6 +157,7 @@ function listen() {
 		show(p);
 		if (p.status === 3) {
 			stream.close();
+			listening = false;
 			refresh();
 		}
 	});
@@ -157,5 +170,5 @@ function listen() {
 localTimes();
 if (main.dataset.stream) listen();
 if (Number(main.dataset.every)) {
-	setInterval(() => { if (!document.hidden) refresh().then(ok => lost(!ok)); }, Number(main.dataset.every));
+	setInterval(() => { if (!document.hidden && !listening) refresh().then(ok => lost(!ok)); }, Number(main.dataset.every));
 }
