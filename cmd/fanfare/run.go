@@ -74,6 +74,7 @@ type commands struct {
 	Adopt    adoptCommand    `cmd:"" help:"Make a copied or restored database this folder's own, so that its messages can be resumed." group:"tools"`
 	Sink     sinkCommand     `cmd:"" help:"Run a mail server that accepts, counts and shows what it got." group:"tools"`
 	Bench    benchCommand    `cmd:"" help:"Measure the budgets of the design, each beside its bare loop." group:"tools"`
+	Constant constantCommand `cmd:"" hidden:"" name:"bench-constant"`
 	OpenAPI  openapiCommand  `cmd:"" name:"openapi" help:"Print the OpenAPI 3.1 document." group:"tools"`
 	Version  versionCommand  `cmd:"" help:"Print the version." group:"tools"`
 }

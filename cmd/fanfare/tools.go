@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"fanfare/cmd/fanfare/serve"
 	"fanfare/cmd/fanfare/sink"
 )
 
@@ -235,4 +237,12 @@ func (*sinkCommand) Help() string {
 // Run serves until it is stopped.
 func (k *sinkCommand) Run(ctx context.Context, s streams) error {
 	return sink.Run(ctx, sink.Config{Listen: k.Listen, Status: k.Status, Refuse: k.Refuse, Temporary: k.Temporary, Delay: k.Delay, Ledger: k.Ledger}, s.out)
+}
+
+// constantCommand is the bare loop of the benchmark's row page.
+type constantCommand struct{}
+
+// Run serves.
+func (*constantCommand) Run(ctx context.Context, io streams) error {
+	return serve.Constant(ctx, "127.0.0.1:0", slog.New(slog.NewJSONHandler(io.err, nil)))
 }

@@ -40,12 +40,12 @@ type Row struct {
 type rowFunc func(context.Context, *bench) (Row, error)
 
 func rows() map[string]rowFunc {
-	return map[string]rowFunc{"email": email, "import": imports, "restart": restart, "pause": pauseRow, "delivery": delivery, "inbox": inbox, "audience": audiences, "marks": marks}
+	return map[string]rowFunc{"email": email, "import": imports, "restart": restart, "pause": pauseRow, "delivery": delivery, "inbox": inbox, "audience": audiences, "marks": marks, "page": pageRow}
 }
 
 // Names lists the rows in the order they run.
 func Names() []string {
-	return []string{"import", "email", "pause", "delivery", "inbox", "audience", "marks", "restart"}
+	return []string{"import", "email", "pause", "delivery", "inbox", "audience", "marks", "page", "restart"}
 }
 
 type bench struct {

@@ -217,6 +217,25 @@ func Serve(ctx context.Context, exe, data, listen string, log io.Writer, more ..
 	return s, nil
 }
 
+// Constant starts the bare loop beside inbox pages: the API with an inbox that never changes.
+func Constant(ctx context.Context, exe string) (*Server, error) {
+	p, err := begin(exe, []string{"bench-constant"}, nil, func(line []byte) string {
+		var entry struct{ Msg, Addr string }
+		if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
+			return entry.Addr
+		}
+		return ""
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Process: p}
+	if s.Addr, err = p.address(ctx); err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return s, nil
+}
+
 func (s *Server) ready(ctx context.Context) error {
 	return s.Until(ctx, "the server", 5*time.Millisecond, func() (bool, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/readyz", nil)
