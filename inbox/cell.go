@@ -20,7 +20,7 @@ const (
 	few   = 2048 // up to here the numbers themselves take less
 )
 
-func blockOf(members *set.Set) block {
+func blockOf(members *set.Set, chunk uint16) block {
 	b := block{n: members.Len()}
 	if b.n <= few {
 		b.lows = make([]uint16, 0, b.n)
@@ -30,9 +30,7 @@ func blockOf(members *set.Set) block {
 		return b
 	}
 	b.words = new([words]uint64)
-	for seq := range members.All() {
-		b.words[uint16(seq)/64] |= 1 << (seq % 64) //nolint:gosec // the low half
-	}
+	members.Words(chunk, b.words)
 	return b
 }
 

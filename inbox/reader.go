@@ -367,7 +367,7 @@ func (r *Reader) read(ctx context.Context, at place, missing []fanfare.InboxMess
 			}
 			continue
 		}
-		if c.to = blockOf(p.Members); last != nil && last.to.same(&c.to) {
+		if c.to = blockOf(p.Members, at.chunk); last != nil && last.to.same(&c.to) {
 			c.to = last.to
 		}
 		last = c

@@ -173,6 +173,20 @@ func (s *Set) From(x uint32) iter.Seq[uint32] {
 	}
 }
 
+// Words sets the bits of those members that lie in a chunk, by their low halves.
+func (s *Set) Words(chunk uint16, to *[ChunkSize / 64]uint64) {
+	lo := uint64(chunk) << 16
+	b := &s.b
+	first, some := s.Min()
+	if last, _ := s.Max(); some && (uint64(first) < lo || uint64(last) >= lo+ChunkSize) {
+		b = roaring.And(b, &Range(lo, lo+ChunkSize).b)
+	}
+	if b.IsEmpty() {
+		return
+	}
+	roaring.AddOffset64(b, -int64(lo)).WriteDenseTo(to[:]) //nolint:gosec // 32 bits
+}
+
 // ToArray gives the members, ascending.
 func (s *Set) ToArray() []uint32 { return s.b.ToArray() }
 

@@ -291,3 +291,22 @@ func TestManyReadersOfOneSet(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestWords(t *testing.T) {
+	sparse := set.Of(3, 65_535, 65_536, 70_000, 1<<32-1)
+	dense := set.Range(65_500, 140_000)
+	for x := uint32(65_536); x < 131_072; x += 3 {
+		dense.Remove(x)
+	}
+	for _, s := range []*set.Set{set.New(), sparse, dense, set.Range(131_072, 196_608)} {
+		for _, chunk := range []uint16{0, 1, 2, 65_535} {
+			var words [set.ChunkSize / 64]uint64
+			s.Words(chunk, &words)
+			for low := range uint32(set.ChunkSize) {
+				if got := words[low/64]>>(low%64)&1 == 1; got != s.Contains(uint32(chunk)<<16|low) {
+					t.Fatalf("chunk %d: %d is %v", chunk, low, got)
+				}
+			}
+		}
+	}
+}
