@@ -124,7 +124,7 @@ func (r *suppressionRows) next() (s suppression, err error) {
 func (s *suppression) check(address string) error {
 	ofAddress := s.reason == fanfare.ReasonBounced || s.reason == fanfare.ReasonComplained
 	switch {
-	case !slices.Contains([]fanfare.ChannelName{fanfare.ChannelEmail, "inbox", fanfare.ChannelNull}, s.channel):
+	case !slices.Contains([]fanfare.ChannelName{fanfare.ChannelEmail, fanfare.ChannelInbox, fanfare.ChannelNull}, s.channel):
 		return errors.New("channel: is none; there are email, inbox and null")
 	case !ofAddress && s.reason != fanfare.ReasonUnsubscribed && s.reason != fanfare.ReasonSuppressed:
 		return errors.New("reason: is none; there are unsubscribed, suppressed, bounced and complained")

@@ -106,7 +106,7 @@ func TestSuppressionsAreImportedThroughAKill(t *testing.T) {
 				upsert("later%d", "later%d@example.com")
 				for name, want := range map[fanfare.SetName]int{
 					fanfare.SuppressionSet(fanfare.ChannelEmail, "news", fanfare.ReasonUnsubscribed): n, fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonComplained): n,
-					fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonSuppressed): n, fanfare.SuppressionSet("inbox", "", fanfare.ReasonSuppressed): 1,
+					fanfare.SuppressionSet(fanfare.ChannelEmail, "", fanfare.ReasonSuppressed): n, fanfare.SuppressionSet(fanfare.ChannelInbox, "", fanfare.ReasonSuppressed): 1,
 				} {
 					count := 0
 					for s := range slots {
