@@ -20,8 +20,11 @@ type personItem struct {
 	Channel   string     `json:"channel"`
 	Topic     string     `json:"topic"`
 	StartedAt *time.Time `json:"started_at"`
-	itemView
+	ItemView
 }
+
+// ItemView is embedded by this name because the OpenAPI document has only what is exported.
+type ItemView = itemView
 
 type personIn struct {
 	RecipientPath
@@ -78,7 +81,7 @@ func (s *Server) itemsOf(ctx context.Context, r *fanfare.Recipient, cursor strin
 		if !there {
 			continue
 		}
-		if err := fn(personItem{Message: string(m.ID), Name: m.Name, Channel: string(m.Channel), Topic: m.Topic, StartedAt: moment(m.StartedAt), itemView: viewItem(&it)}); err != nil {
+		if err := fn(personItem{Message: string(m.ID), Name: m.Name, Channel: string(m.Channel), Topic: m.Topic, StartedAt: moment(m.StartedAt), ItemView: viewItem(&it)}); err != nil {
 			return "", err
 		}
 	}
