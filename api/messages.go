@@ -398,6 +398,9 @@ func (s *Server) cloneMessage(ctx context.Context, c *call, in *cloneIn) (*reply
 		return nil, err
 	}
 	f.SendAt, f.NotAfter, f.Trigger = nil, nil, nil
+	if e := f.Content.Expires; e != nil && e.Before(time.Now()) { // the old one's
+		f.Content.Expires = nil
+	}
 	if in.Body != nil {
 		f.Name = or(in.Body.Name, f.Name)
 		if len(in.Body.Audience) > 0 {

@@ -155,6 +155,29 @@ func TestInbox(t *testing.T) {
 	r.want(409, "POST", "/v1/messages/"+r.draft()+"/recall", "", "", nil)
 }
 
+// TestInboxExpires: an expired message is in no inbox, its clone lives its own time, and what expires before it starts is refused.
+func TestInboxExpires(t *testing.T) {
+	r := start(t, t.TempDir(), Config{})
+	r.importPeople(1)
+	who := r.token("u0")
+	soon := time.Now().Add(1500 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	id := r.broadcast(map[string]any{"audience": map[string]any{"all": true}, "content": map[string]any{"title": "Short", "expires_at": soon}})
+	n := inboxCount{Total: 1}
+	for n.Total > 0 { // until its time has come
+		r.want(200, "GET", "/v1/inbox/count", who, "", &n)
+	}
+	if early, err := time.Parse(time.RFC3339Nano, soon); err != nil || time.Now().Before(early) {
+		t.Errorf("it is gone before %s (%v)", soon, err)
+	}
+	r.want(404, "POST", "/v1/inbox/"+id+"/read", who, "", nil)
+	var m struct{ Content map[string]any }
+	r.want(201, "POST", "/v1/messages/"+id+"/clone", "", "", &m)
+	if _, there := m.Content["expires_at"]; there || m.Content["title"] != "Short" {
+		t.Errorf("its clone has %v", m.Content)
+	}
+	r.want(422, "POST", "/v1/messages", "", `{"channel":"inbox","audience":{"all":true},"content":{"title":"x","expires_at":"2020-01-01T00:00:00Z"}}`, nil)
+}
+
 func (r *running) draft() string {
 	r.t.Helper()
 	var m struct{ ID string }
