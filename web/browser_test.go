@@ -327,7 +327,8 @@ func TestBrowserReads(t *testing.T) {
 	b.event(f.count("app", map[string]int{"seen": 500, "read": 360}))
 	b.reads("[data-live=read-share]", "40.0")
 	b.reads("[data-live=looked]", "140")
-	b.reads("[data-live=unseen]", "400")
+	b.reads("[data-live=not_seen]", "400")
+	b.holds("every term can be seen", `Array.from(document.querySelectorAll('.term')).every(e => e.offsetWidth > 20 && getComputedStyle(e).clipPath === 'none')`)
 	b.holds("the bar", `Math.abs(document.querySelector('#reads [data-bar=read]').getAttribute('width') - 400) < 2`)
 	f.mu.Lock()
 	f.turn("app", "completed", 3)
@@ -336,7 +337,7 @@ func TestBrowserReads(t *testing.T) {
 	b.reads("#heading .badge", "Completed")
 	f.count("app", map[string]int{"seen": 900, "read": 891})
 	b.reads("[data-live=read-share]", "99.0")
-	b.reads("[data-live=unseen]", "0")
+	b.reads("[data-live=not_seen]", "0")
 	b.holds("the same page", `window.mark === 'same page'`)
 	if len(f.opened) > 0 {
 		t.Error("the stream of a completed message was opened again")

@@ -90,7 +90,7 @@ func (c counts) Parts() []part {
 // counted at once and the sent are counted a moment later, so nothing goes below none.
 func (c counts) Reads() []part {
 	seen := max(c.Seen, c.Read)
-	return lay(c.Sent, []part{{Name: "read", N: c.Read}, {Name: "looked", N: seen - c.Read}, {Name: "unseen", N: max(0, c.Sent-seen)}})
+	return lay(c.Sent, []part{{Name: "read", N: c.Read}, {Name: "looked", N: seen - c.Read}, {Name: "not_seen", N: max(0, c.Sent-seen)}})
 }
 
 // ReadShare is how many of those who were sent to have read, in tenths of a percent, rounded down.

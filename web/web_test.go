@@ -107,7 +107,7 @@ func TestPages(t *testing.T) {
 		{name: "completed", method: "GET", path: "/messages/done", status: 200,
 			has: []string{"100.0", `data-stream=""`, "with uncertain", `href="/messages/done/resend"`}, hasNot: []string{"/messages/done/cancel", "/messages/done/resume", "<noscript>"}},
 		{name: "inbox", method: "GET", path: "/messages/app", status: 200,
-			has: []string{`<b data-live="read-share">33.4</b>`, `<b data-live="read">301</b> <span>read<`, `<b data-live="looked">149</b> <span>seen, not read<`, `<b data-live="unseen">450</b> <span>not seen<`,
+			has: []string{`<b data-live="read-share">33.4</b>`, `<b data-live="read">301</b> <span>read<`, `<b data-live="looked">149</b> <span>seen, not read<`, `<b data-live="not_seen">450</b> <span>not seen<`,
 				`data-every="2000"`, `data-stream=""`, `<noscript><meta http-equiv="refresh" content="15">`, `href="/messages/app/items?read=false"`, `<dd data-count="clicked">7</dd>`, "&lt;script&gt;", "✓ Balanced"},
 			hasNot: []string{"a guess", `<dd data-count="read">`}},
 		{name: "inbox in Chinese", method: "GET", path: "/messages/app?lang=zh", status: 200, has: []string{"已读与未读", "已看到未读", "未看到", "站内信"}},

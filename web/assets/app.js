@@ -106,7 +106,7 @@ function draw(terms, whole) {
 // reads shows who has read, who has only seen it, and who has not.
 function reads(c) {
 	const seen = Math.max(c.seen, c.read);
-	const terms = [['read', c.read], ['looked', seen - c.read], ['unseen', Math.max(0, c.sent - seen)]];
+	const terms = [['read', c.read], ['looked', seen - c.read], ['not_seen', Math.max(0, c.sent - seen)]];
 	for (const [name, n] of terms) set(`[data-live="${name}"]`, number(n));
 	set('[data-live=read-share]', (Math.min(1000, Math.floor(c.read * 1000 / Math.max(c.sent, 1))) / 10).toFixed(1));
 	draw(terms, c.sent);
