@@ -24,14 +24,14 @@
 //   - remaining 剩余: counts the pending, first try or retry.
 //   - uncertain 结果未知: handed to a provider, answer unknown. Never counted as sent or failed.
 //   - doubted 曾存疑: whoever was ever in doubt, also when the resend was answered: the exact list of who may have got two.
-//   - receipt 回执: what is learned later: delivered, bounced, complained, seen, read, clicked, archived.
-//   - channel 渠道: inbox, email, null (webhook later); provider 服务商: one configured account of a channel. See [Channel], [Provider].
+//   - receipt 回执: what is learned later: delivered 已送达, bounced 退信, complained 投诉, seen 已看到, read 已读, clicked 已点击, archived 已归档. See [Receipt].
+//   - channel 渠道: inbox 站内信, email, null (webhook later); provider 服务商: one configured account of a channel. See [Channel], [Provider].
 //   - suppression 免打扰: do-not-send: unsubscribed, bounced, complained, erased. See [Suppression].
 //   - latch 闩: the two small rows of a slot that every writer reads with a share lock and every stopper updates. See [Latch].
 //   - generation 代: a number on a message that rises with each pause, resume and cancel; older tasks are stale. See [Generation].
 //   - claim 认领, lease 租约, fence 栅栏, step 步: a node's hold on a batch, its time limit, the number that makes a late holder's
 //     writes fail, the number of its last journal write. See [Claim], [Record].
-//   - revision 修订: a change of content after creation.
+//   - revision 修订: a change of content after creation; recall 撤回: taking an inbox message back. See [Recall].
 //   - scope 范围: whom a resume means: what remains, or the failed or the uncertain, who then remain again. See [Scope].
 //   - settle 判定: a person, or a receipt, says what became of an uncertain item. See [Settle].
 //   - trigger 触发: what a scheduled message waits for, an event or the end of another message. See [Trigger].

@@ -213,5 +213,7 @@ First steps:
   fanfare send --channel email --list customers --subject "Hello {{ first_name | default: 'friend' }}" --html hello.html --wait
   fanfare status MESSAGE --watch                  follow it;  fanfare pause|resume|cancel MESSAGE
   fanfare items MESSAGE --result failed           who did not get it, and why
+  fanfare send --channel inbox --list customers --title "Hello" --body hello.txt          to the in-app inbox of your product
+  fanfare items MESSAGE --read false              who has not read it;  fanfare remind MESSAGE makes a draft to these
 
 Every flag has an environment variable (FANFARE_LISTEN for --listen) and, for serve, a key in the configuration file.`

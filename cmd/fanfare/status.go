@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -145,6 +146,10 @@ func balance(k client.Counts, balanced bool) string {
 	if !balanced {
 		verdict = "DOES NOT BALANCE: run fanfare doctor"
 	}
+	reads := ""
+	if k.Read > 0 || k.Seen > 0 {
+		reads = fmt.Sprintf("of the sent, read %s (%.1f%%), seen %s\n", number(k.Read), math.Floor(float64(k.Read)*1000/float64(max(k.Sent, 1)))/10, number(k.Seen))
+	}
 	return fmt.Sprintf("audience %s = sent %s + failed %s + skipped %s + uncertain %s + remaining %s + in flight %s   %s (ever in doubt: %s)\n",
-		number(k.Audience), number(k.Sent), number(k.Failed), number(k.Skipped), number(k.Uncertain), number(k.Remaining), number(k.InFlight), verdict, number(k.Doubted))
+		number(k.Audience), number(k.Sent), number(k.Failed), number(k.Skipped), number(k.Uncertain), number(k.Remaining), number(k.InFlight), verdict, number(k.Doubted)) + reads
 }
