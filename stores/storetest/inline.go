@@ -220,7 +220,9 @@ func inboxMessages(x *fixture) {
 	put("mail", func(m *fanfare.Message) { m.Channel = fanfare.ChannelEmail })
 	put("test", func(m *fanfare.Message) { m.Test = true })
 	put("recalled", func(m *fanfare.Message) { m.Recall = fanfare.RecallAll })
-	put("soon", func(m *fanfare.Message) { m.StartedAt, m.Content.ExpiresAt = begun.Add(-time.Hour), begun.Add(time.Minute) })
+	put("soon", func(m *fanfare.Message) {
+		m.StartedAt, m.Content.ExpiresAt = begun.Add(-time.Hour), begun.Add(time.Minute)
+	})
 	check := func(what string, want ...fanfare.MessageID) {
 		x.t.Helper()
 		all, err := x.InboxMessages(x.ctx)
