@@ -24,6 +24,7 @@ func (s *site) parse() map[string]map[string]*template.Template {
 				"duration": func(seconds float64) string { return s.duration(lang, seconds) },
 				"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 				"clock":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+				"minute":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 				"asset":    func(name string) string { return "/assets/" + name + "?" + s.assets[name].version },
 				"text":     func(raw []byte) string { return string(raw) },
 				"inLanguage": func(here, lang string) string {

@@ -122,7 +122,7 @@ func TestPages(t *testing.T) {
 		{name: "cancel asks of a draft", method: "GET", path: "/messages/draft/cancel", status: 200, has: []string{"Nobody has got it"}},
 		{name: "items", method: "GET", path: "/messages/m1/items?doubted=true", status: 200,
 			has: []string{"u1&lt;script&gt;", "<em>erased</em>", "550 &lt;script&gt;", `href="/messages/m1/items?cursor=c&#43;2%26x&amp;doubted=true"`, `aria-current="page">Doubted`}},
-		{name: "items that are not read", method: "GET", path: "/messages/m1/items?read=false", status: 200, has: []string{`read=false" aria-current="page">Not read`, "2026-11-24 08:05:00 UTC"}, hasNot: []string{`aria-current="page">All`}},
+		{name: "items that are not read", method: "GET", path: "/messages/m1/items?read=false", status: 200, has: []string{`read=false" aria-current="page">Not read`, `data-to="minute">2026-11-24 08:05 UTC`}, hasNot: []string{`aria-current="page">All`}},
 		{name: "next items", method: "GET", path: "/messages/m1/items?result=sent&cursor=c", status: 200, has: []string{`href="/messages/m1/items?result=sent">« First page`}, hasNot: []string{"Next page"}},
 		{name: "no such message", method: "GET", path: "/messages/none", status: 404, has: []string{"Not found"}},
 		{name: "no such page", method: "GET", path: "/nothing/here", status: 404, has: []string{"Not found"}},

@@ -30,7 +30,7 @@ function clock(text) {
 function localTimes() {
 	for (const time of document.querySelectorAll('time:not([title])')) {
 		time.title = time.textContent;
-		time.textContent = clock(time.dateTime);
+		time.textContent = time.dataset.to === 'minute' ? clock(time.dateTime).slice(0, -3) : clock(time.dateTime);
 	}
 }
 
