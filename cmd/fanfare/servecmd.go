@@ -99,7 +99,7 @@ func (d *demoCommand) Run(ctx context.Context, io streams) error {
 }
 
 type benchCommand struct {
-	Rows    []string `arg:"" optional:"" help:"Rows to measure: import, email, pause, delivery, inbox, audience, restart (default: all)."`
+	Rows    []string `arg:"" optional:"" help:"Rows to measure: import, email, pause, delivery, inbox, audience, marks, page, restart (default: all)."`
 	JSON    bool     `name:"json" help:"One JSON object a row."`
 	Scale   int      `help:"Divide the numbers of people by this, to try it quickly." default:"1"`
 	Verbose bool     `help:"Show what the servers log."`
