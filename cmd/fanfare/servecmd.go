@@ -19,20 +19,21 @@ import (
 
 // serveCommand's flags are also the keys of the configuration file.
 type serveCommand struct {
-	Data         string   `help:"Folder of the database, the keys and accepted imports. It belongs to one node." default:"fanfare-data" type:"path"`
-	Listen       string   `help:"Where to answer HTTP; port 0 picks a free one." default:"127.0.0.1:8080"`
-	Config       string   `help:"Configuration file (TOML)." type:"path"`
-	PublicURL    string   `name:"public-url" help:"Where recipients reach this server, for links in mail: https://news.example.org."`
-	Store        []string `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder)."`
-	Queue        string   `help:"What carries tasks: memory:." default:"memory:"`
-	Roles        []string `help:"What this node does." default:"api,planner,worker"`
-	Slots        int      `help:"Number of slots of a new installation (default 16); never changes."`
-	Node         string   `help:"Name this node for good (default: kept in the data folder)."`
-	AdminListen  string   `help:"Serve /metrics there without a key."`
-	InboxOrigins []string `help:"Origins of the pages that show people their inbox: https://app.example.com."`
-	LogFormat    string   `help:"text or json." default:"text" enum:"text,json"`
-	LogLevel     string   `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
-	MasterKey    string   `help:"32 bytes of base64 that seal secrets at rest (default: master.key in the data folder)."`
+	Data         string      `help:"Folder of the database, the keys and accepted imports. It belongs to one node." default:"fanfare-data" type:"path"`
+	Listen       string      `help:"Where to answer HTTP; port 0 picks a free one." default:"127.0.0.1:8080"`
+	Config       string      `help:"Configuration file (TOML)." type:"path"`
+	PublicURL    string      `name:"public-url" help:"Where recipients reach this server, for links in mail: https://news.example.org."`
+	Store        []string    `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder)."`
+	Queue        string      `help:"What carries tasks: memory:." default:"memory:"`
+	Roles        []string    `help:"What this node does." default:"api,planner,worker"`
+	Slots        int         `help:"Number of slots of a new installation (default 16); never changes."`
+	Node         string      `help:"Name this node for good (default: kept in the data folder)."`
+	AdminListen  string      `help:"Serve /metrics there without a key."`
+	InboxOrigins []string    `help:"Origins of the pages that show people their inbox: https://app.example.com."`
+	CacheBytes   config.Size `help:"How much memory inboxes that are read may take: 256MB, 1GB." default:"256MB"`
+	LogFormat    string      `help:"text or json." default:"text" enum:"text,json"`
+	LogLevel     string      `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
+	MasterKey    string      `help:"32 bytes of base64 that seal secrets at rest (default: master.key in the data folder)."`
 }
 
 // Help teaches by example.
@@ -60,7 +61,7 @@ func (s *serveCommand) Run(ctx context.Context, io streams, file *config.File) e
 		return err
 	}
 	return serve.Run(ctx, serve.Config{Data: s.Data, Listen: s.Listen, AdminListen: s.AdminListen, PublicURL: s.PublicURL, Stores: s.Store, Queue: s.Queue,
-		Roles: s.Roles, Slots: s.Slots, Node: s.Node, MasterKey: s.MasterKey, InboxOrigins: s.InboxOrigins, File: file, Log: log, Version: version()})
+		Roles: s.Roles, Slots: s.Slots, Node: s.Node, MasterKey: s.MasterKey, InboxOrigins: s.InboxOrigins, CacheBytes: int(s.CacheBytes), File: file, Log: log, Version: version()})
 }
 
 func version() string {
