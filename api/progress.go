@@ -104,6 +104,19 @@ func (b *progressBook) of(n fanfare.MessageNum, now time.Time) *watched {
 	return w
 }
 
+// stale makes the next answer count anew: somebody changed what no sending changes, and was told so.
+func (b *progressBook) stale(n fanfare.MessageNum) {
+	b.mu.Lock()
+	w := b.all[n]
+	b.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sums.at = time.Time{}
+}
+
 // count gives progress. The counts are at most a quarter of a second old, or four times as old as it took to take them; the phase is
 // as it is now.
 func (s *Server) count(ctx context.Context, id string) (progressView, *watched, error) {

@@ -147,6 +147,7 @@ func (s *Server) settleMessage(ctx context.Context, c *call, in *settleIn) (*rep
 			return nil, err
 		}
 	}
+	s.progress.stale(m.Num)
 	if m, err = fanfare.SumUp(ctx, s.Store, m.ID); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package api_test
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,7 @@ func TestResumeByScopeAndSettle(t *testing.T) {
 			{call: "POST " + at + "/settle", body: `{}`, status: 422, has: `"pointer":"#/as","code":"required"`},
 			{call: "POST " + at + "/settle", body: `{"as":"sent","recipients":["` + uncertain[0] + `","ghost","` + known + `","` + uncertain[1] + `"]}`, status: 200,
 				has: `"settled":2,"busy":0,"left":["ghost","` + known + `"],"outcome":"with_uncertain"`},
+			{call: "GET " + at + "/progress", status: 200, has: `"sent":` + strconv.Itoa(was["sent"]+2) + ` ~ "uncertain":` + strconv.Itoa(was["uncertain"]-2)}, // at once
 			{call: "POST " + at + "/settle", body: `{"as":"failed","recipients":["` + uncertain[0] + `"]}`, status: 200, has: `"settled":0 ~ "left":["` + uncertain[0] + `"]`},
 			{call: "POST " + at + "/settle", body: `{"as":"failed","recipients":["` + uncertain[2] + `"]}`, status: 200, has: `"settled":1 ~ "left":[]`},
 			{call: "GET " + at + "/items/" + uncertain[0], status: 200, has: `"result":"sent" ~ "doubted":1`},
