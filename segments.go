@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,12 +37,18 @@ type SegmentError struct {
 }
 
 func (e *SegmentError) Error() string {
-	path := strings.Join(e.Path, `" → "`)
-	switch e.Kind {
-	case ErrNotFound:
-		return fmt.Sprintf("there is no segment %q (%q)", e.Path[len(e.Path)-1], path)
-	case ErrConflict:
-		return fmt.Sprintf("segments name each other in a circle: %q", path)
+	names := make([]string, len(e.Path))
+	for i, name := range e.Path {
+		names[i] = strconv.Quote(name)
+	}
+	path := strings.Join(names, " → ")
+	switch {
+	case e.Kind == ErrNotFound && len(names) == 1:
+		return "there is no segment " + path
+	case e.Kind == ErrNotFound:
+		return fmt.Sprintf("there is no segment %s (%s)", names[len(names)-1], path)
+	case e.Kind == ErrConflict:
+		return "segments name each other in a circle: " + path
 	}
 	return fmt.Sprintf("with the segments that it names an audience has more than %d expressions", MaxReach)
 }

@@ -177,13 +177,13 @@ func (s *Server) check(ctx context.Context, c *call, f *newMessage, m *fanfare.M
 		}
 	}
 	now := time.Now()
-	if !m.SendAt.IsZero() && m.SendAt.Add(m.StartGrace).Before(now) {
+	if f.SendAt != nil && m.SendAt.Add(m.StartGrace).Before(now) { // the year 1 is a time of the past, too, and not none
 		add("#/send_at", "past", "lies longer ago than start_grace allows; use start to send now")
 	}
-	if !m.NotAfter.IsZero() && (m.NotAfter.Before(now) || !m.SendAt.IsZero() && !m.NotAfter.After(m.SendAt)) {
+	if f.NotAfter != nil && (m.NotAfter.Before(now) || !m.SendAt.IsZero() && !m.NotAfter.After(m.SendAt)) {
 		add("#/not_after", "past", "nothing could be sent any more; choose a time that lies ahead of the start")
 	}
-	if e := m.Content.ExpiresAt; !e.IsZero() && (e.Before(now) || !m.SendAt.IsZero() && !e.After(m.SendAt)) {
+	if e := m.Content.ExpiresAt; f.Content.Expires != nil && (e.Before(now) || !m.SendAt.IsZero() && !e.After(m.SendAt)) {
 		add("#/content/expires_at", "past", "nobody would find it in the inbox any more; choose a time that lies ahead of the start")
 	}
 	more, err := s.checkAudience(ctx, m)

@@ -179,6 +179,9 @@ func TestMessagesAreChecked(t *testing.T) {
 		{call: "POST /v1/messages", body: mail(`,"trigger":{"event":"x"},"send_at":"2999-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/send_at","code":"several"`},
 		{call: "POST /v1/messages", body: mail(`,"start":true,"send_at":"2999-01-01T00:00:00Z"`), status: 422, has: `"code":"several"`},
 		{call: "POST /v1/messages", body: mail(`,"send_at":"2001-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/send_at","code":"past"`},
+		{call: "POST /v1/messages", body: mail(`,"send_at":"0001-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/send_at","code":"past"`}, // no time in Go: it would wait for ever
+		{call: "POST /v1/messages", body: mail(`,"not_after":"0001-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/not_after","code":"past"`},
+		{call: "POST /v1/messages", body: `{"channel":"inbox","audience":{"all":true},"content":{"title":"x","expires_at":"0001-01-01T00:00:00Z"}}`, status: 422, has: `"pointer":"#/content/expires_at","code":"past"`},
 		{call: "POST /v1/messages", body: mail(`,"send_at":"tomorrow"`), status: 422, has: `"pointer":"#/send_at" ~ RFC 3339`},
 		{call: "POST /v1/messages", body: mail(`,"not_after":"2001-01-01T00:00:00Z"`), status: 422, has: `"pointer":"#/not_after"`},
 		{call: "POST /v1/messages", body: mail(`,"name":"a\nb"`), status: 422, has: `"pointer":"#/name"`},
@@ -728,7 +731,7 @@ func TestSegments(t *testing.T) {
 		{call: "PUT /v1/segments/x", body: `{"audience":{"segment":7}}`, status: 422, has: `"pointer":"#/audience/segment","code":"wrong_type"`},
 		{call: "PUT /v1/segments/x", body: `{}`, status: 422, has: `#/audience`},
 		{call: "PUT /v1/segments/x%0A", body: `{"audience":{"all":true}}`, status: 422, has: `control characters`},
-		{call: "PUT /v1/segments/oslo", body: `{"audience":{"not":{"segment":"both / 两"}}}`, status: 422, has: `"pointer":"#/audience/not/segment","code":"circle"`},
+		{call: "PUT /v1/segments/oslo", body: `{"audience":{"not":{"segment":"both / 两"}}}`, status: 422, has: `"pointer":"#/audience/not/segment","code":"circle","detail":"segments name each other in a circle: \"oslo\" → \"both / 两\" → \"oslo\";`},
 		{call: "PUT /v1/segments/self", body: `{"audience":{"all":true}}`, status: 201},
 		{call: "PUT /v1/segments/self", body: `{"audience":{"any":[{"segment":"self"},{"all":true}]}}`, status: 422, has: `"pointer":"#/audience/any/0/segment","code":"circle"`},
 		{call: "DELETE /v1/segments/oslo", status: 409, has: `"code":"in_use" ~ both / 两`},
