@@ -22,16 +22,21 @@ const (
 	ReceiptClicked    ReceiptKind = 7
 	ReceiptArchived   ReceiptKind = 8
 	ReceiptUnarchived ReceiptKind = 9
+	// ReceiptUnsubscribed: by a link of this very message. Whether they still are is for the suppressions to say.
+	ReceiptUnsubscribed ReceiptKind = 10
 )
 
 // ReceiptKinds lists all kinds.
 func ReceiptKinds() []ReceiptKind {
 	return []ReceiptKind{ReceiptDelivered, ReceiptBounced, ReceiptComplained, ReceiptSeen, ReceiptRead, ReceiptUnread, ReceiptClicked,
-		ReceiptArchived, ReceiptUnarchived}
+		ReceiptArchived, ReceiptUnarchived, ReceiptUnsubscribed}
 }
 
 // Valid says whether there is such a kind.
-func (k ReceiptKind) Valid() bool { return k >= ReceiptDelivered && k <= ReceiptUnarchived }
+func (k ReceiptKind) Valid() bool { return k >= ReceiptDelivered && k <= ReceiptUnsubscribed }
+
+// Reportable says whether somebody outside may tell it; the others are learned by this server only.
+func (k ReceiptKind) Reportable() bool { return k.Valid() && k != ReceiptUnsubscribed }
 
 // String gives the kind as the API names it.
 func (k ReceiptKind) String() string {
@@ -54,6 +59,8 @@ func (k ReceiptKind) String() string {
 		return "archived"
 	case ReceiptUnarchived:
 		return "unarchived"
+	case ReceiptUnsubscribed:
+		return "unsubscribed"
 	}
 	return fmt.Sprintf("receipt kind %d", uint8(k))
 }
@@ -265,7 +272,7 @@ type Reception struct {
 }
 
 // Receipted is what is known of one item.
-type Receipted [ReceiptUnarchived + 1]Stamp
+type Receipted [ReceiptUnsubscribed + 1]Stamp
 
 // At tells when a fact was; zero: it is not.
 func (r *Receipted) At(k ReceiptKind) time.Time { return r[k].At.Time() }

@@ -32,11 +32,14 @@ func TestReceiptKindsAreNamed(t *testing.T) {
 		if back, ok := fanfare.ParseReceiptKind(k.String()); !ok || back != k || !k.Valid() {
 			t.Errorf("%v reads as %v (%v)", k, back, ok)
 		}
+		if k.Reportable() != (k != fanfare.ReceiptUnsubscribed) {
+			t.Errorf("%v may be told: %v", k, k.Reportable())
+		}
 		if e := k.Ends(); e != 0 && e.EndedBy() != k {
 			t.Errorf("%v ends %v, which %v ends", k, e, e.EndedBy())
 		}
 	}
-	if k, ok := fanfare.ParseReceiptKind("sent"); ok || fanfare.ReceiptKind(0).Valid() || fanfare.ReceiptKind(10).Valid() {
+	if k, ok := fanfare.ParseReceiptKind("sent"); ok || fanfare.ReceiptKind(0).Valid() || fanfare.ReceiptKind(11).Valid() {
 		t.Errorf("sent is no receipt, but %v", k)
 	}
 }
@@ -51,6 +54,7 @@ func TestWhatReceiptsImply(t *testing.T) {
 		{fanfare.ReceiptSeen, []fanfare.ReceiptKind{fanfare.ReceiptSeen}},
 		{fanfare.ReceiptDelivered, []fanfare.ReceiptKind{fanfare.ReceiptDelivered}},
 		{fanfare.ReceiptUnread, nil}, // of nobody who had read
+		{fanfare.ReceiptUnsubscribed, []fanfare.ReceiptKind{fanfare.ReceiptUnsubscribed}},
 		{fanfare.ReceiptArchived, []fanfare.ReceiptKind{fanfare.ReceiptArchived}},
 	} {
 		var i item

@@ -29,7 +29,7 @@ type countsView struct {
 	Delivered    int `json:"delivered"`
 	Bounced      int `json:"bounced"`
 	Complained   int `json:"complained"`
-	Unsubscribed int `json:"unsubscribed"`
+	Unsubscribed int `json:"unsubscribed" doc:"By a link of this message; each person once."`
 	Seen         int `json:"seen"`
 	Read         int `json:"read"`
 	Clicked      int `json:"clicked"`
@@ -169,6 +169,7 @@ func (s *Server) countIn(ctx context.Context, w *watched, m *fanfare.Message, wh
 	w.shown, w.shownAt = s.progressOf(m, w, why), now
 	k := &w.shown.Counts
 	k.Delivered, k.Bounced, k.Complained = receipts[fanfare.ReceiptDelivered], receipts[fanfare.ReceiptBounced], receipts[fanfare.ReceiptComplained]
+	k.Unsubscribed = receipts[fanfare.ReceiptUnsubscribed]
 	k.Seen, k.Read, k.Clicked = receipts[fanfare.ReceiptSeen], receipts[fanfare.ReceiptRead], receipts[fanfare.ReceiptClicked]
 	return nil
 }

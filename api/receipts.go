@@ -46,7 +46,9 @@ func (s *Server) createReceipts(ctx context.Context, c *call, in *receiptsIn) (*
 	v := receptionView{Refused: []refusedView{}}
 	for i, r := range in.Body.Receipts {
 		report := fanfare.ReceiptReport{Index: i, Message: fanfare.MessageID(r.Message), Recipient: r.Recipient}
-		report.Kind, _ = fanfare.ParseReceiptKind(r.Kind) // none is refused with the others
+		if kind, _ := fanfare.ParseReceiptKind(r.Kind); kind.Reportable() {
+			report.Kind = kind // none is refused with the others
+		}
 		if r.At != "" {
 			var err error
 			if report.At, err = time.Parse(time.RFC3339, r.At); err != nil || report.At.IsZero() {

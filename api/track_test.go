@@ -66,6 +66,44 @@ func TestOpensAndClicksAreLearned(t *testing.T) {
 	})
 }
 
+// TestWhoUnsubscribesByALinkIsCounted: for the message whose link it was, once, whatever it was of and whatever is said of them since.
+func TestWhoUnsubscribesByALinkIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		id := w.sentMail(t, "sandbox:", "resend")
+		var m fanfare.Message
+		if err := w.store.View(t.Context(), func(v fanfare.ControlView) (err error) { m, err = v.Message(fanfare.MessageID(id)); return err }); err != nil {
+			t.Fatal(err)
+		}
+		link := func(who string) string {
+			r, err := w.store.Recipient(t.Context(), who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.TrimPrefix(w.links.Unsubscribe(&m, &r), publicURL)
+		}
+		form := map[string]string{"Content-Type": "application/x-www-form-urlencoded", "Authorization": ""}
+		press := func(at string) step {
+			return step{call: "POST " + at, status: 200, header: form, body: "List-Unsubscribe=One-Click", has: "Unsubscribed"}
+		}
+		counted := func(n string) step {
+			return step{call: "GET /v1/messages/" + id + "/progress", status: 200, has: `"unsubscribed":` + n + `,"seen":0,"read":0`}
+		}
+		play(t, w, []step{
+			{call: "GET " + link("p0060"), status: 200, header: form}, counted("0"), // a look changes nothing
+			{call: "POST /v1/suppressions", body: `{"recipient":"p0060","channel":"email","reason":"unsubscribed"}`, status: 201}, counted("0"),
+			press(link("p0060")), counted("1"), press(link("p0060")), press(link("p0060") + "?all=1"), counted("1"),
+			press(link("p0061") + "?all=1"), counted("2"),
+			press(link("p0001")), counted("2"), // who was not sent to, as by a test
+			{call: "POST /v1/receipts", body: `{"receipts":[{"message":"` + id + `","recipient":"p0062","kind":"unsubscribed"}]}`, status: 200,
+				has: `"accepted":0,"known":0,"refused":[{"index":0,"code":"unknown_kind"`}, counted("2"),
+			{call: "PUT /v1/recipients/p0060", body: `{"email":"p60@example.com","resubscribe":true}`, status: 200}, counted("2"),
+			{call: "POST /v1/receipts", body: `{"receipts":[{"message":"` + id + `","recipient":"p0060","kind":"seen"}]}`, status: 200, has: `"accepted":1`},
+			{call: "GET /v1/messages/" + id + "/progress", status: 200, has: `"unsubscribed":2,"seen":1`},
+		})
+	})
+}
+
 // TestTrackingIsAskedFor: of the content, shown and changed with it; each change is another revision.
 func TestTrackingIsAskedFor(t *testing.T) {
 	w := newWorld(t)

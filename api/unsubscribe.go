@@ -156,8 +156,26 @@ func (s *Server) unsubscribe(w http.ResponseWriter, r *http.Request) (topic stri
 	if err := s.suppress(r.Context(), t.person, name, true); err != nil {
 		return "", err
 	}
+	if err := s.countUnsubscribed(r, m.ID, t.recipient); err != nil {
+		return "", err
+	}
 	s.Log.Info("unsubscribed", "message", m.ID, "channel", m.Channel, "topic", topic)
 	return topic, nil
+}
+
+// countUnsubscribed notes of the message whose link it was that the person, who is suppressed by now, unsubscribed. What fails may be pressed
+// again; where damage will never let it be counted, the person has what they asked for all the same. Who only got a test is not counted.
+func (s *Server) countUnsubscribed(r *http.Request, m fanfare.MessageID, recipient string) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), learnTime) // who does not wait for the answer is counted, too
+	defer stop()
+	done, err := s.Receive(ctx, []fanfare.ReceiptReport{{Message: m, Recipient: recipient, Kind: fanfare.ReceiptUnsubscribed}})
+	if err != nil && !errors.Is(err, fanfare.ErrDamaged) {
+		return err
+	}
+	if err != nil || len(done.Refused) > 0 && done.Refused[0].Code == "damaged" {
+		s.Log.Warn("who unsubscribed is not counted", "request", callOf(r.Context()).request, "message", m, "error", err)
+	}
+	return nil
 }
 
 func first(values []string) string {

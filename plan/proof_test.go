@@ -35,7 +35,7 @@ type happened struct {
 	reason   fanfare.Reason
 	doubted  bool
 	planned  bool
-	receipts [fanfare.ReceiptUnarchived + 1]bool
+	receipts [len(fanfare.Receipted{})]bool
 }
 
 type proof struct {

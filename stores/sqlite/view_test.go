@@ -213,7 +213,7 @@ func (h *house) receive(m fanfare.MessageNum, members map[fanfare.Slot]*set.Set,
 			if n == 0 || h.r.IntN(n) > 0 {
 				continue
 			}
-			kind := fanfare.ReceiptKinds()[h.r.IntN(9)]
+			kind := fanfare.ReceiptKinds()[h.r.IntN(10)]
 			r := fanfare.Receipt{Message: m, Person: fanfare.Person{Slot: s, Seq: seq}, Kind: kind, At: time.Now().Add(-time.Duration(h.r.Int64N(int64(span)))), Source: fanfare.SourceReported}
 			receipts = append(receipts, r)
 			if h.r.IntN(3) == 0 {

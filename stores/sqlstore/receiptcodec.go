@@ -311,7 +311,7 @@ func decodeLog(packed []byte, forget func(audienceKey), note func(audienceKey, f
 	order := inOrder()
 	for len(packed) > 0 {
 		var head [5]uint64
-		for i, most := range [...]uint64{math.MaxInt64, maxSlots, maxMinute, 1<<12 - 1, uint64(len(packed))} {
+		for i, most := range [...]uint64{math.MaxInt64, maxSlots, maxMinute, 1<<(fanfare.ReceiptUnsubscribed+3) - 1, uint64(len(packed))} {
 			v, ok := number(most)
 			if !ok {
 				return damaged

@@ -166,7 +166,7 @@ func receiptsRefused(x *fixture) {
 	good := mark(1, 0, 0, fanfare.ReceiptRead)
 	head := x.identity().Head
 	for what, bad := range map[string]fanfare.Receipt{
-		"no kind": mark(1, 0, 0, 0), "an unknown kind": mark(1, 0, 0, 10), "a slot that is none": mark(1, slots, 0, fanfare.ReceiptRead),
+		"no kind": mark(1, 0, 0, 0), "an unknown kind": mark(1, 0, 0, 11), "a slot that is none": mark(1, slots, 0, fanfare.ReceiptRead),
 		"no message": mark(0, 0, 0, fanfare.ReceiptRead), "an unknown source": {Message: 1, Kind: fanfare.ReceiptRead, Source: 3},
 	} {
 		_, err := x.LogReceipts(x.ctx, x.ShardOf(0), []fanfare.Receipt{good, bad})
@@ -543,7 +543,7 @@ func receiptsTwoProcesses(x *fixture) {
 	for i := range 60 {
 		st, other := stores[i%2], stores[(i+1)%2]
 		seq := fanfare.Seq(i % 7 * 20_000) //nolint:gosec // small
-		x.log(st, p, mark(m, 1, seq, fanfare.ReceiptKinds()[i*5%9]), mark(m, 1, seq+1, fanfare.ReceiptRead))
+		x.log(st, p, mark(m, 1, seq, fanfare.ReceiptKinds()[i*7%10]), mark(m, 1, seq+1, fanfare.ReceiptRead))
 		x.log(other, p, mark(m, 1, seq+1, fanfare.ReceiptUnread), mark(m, 2, seq, fanfare.ReceiptClicked))
 		if i%3 == 0 {
 			p.same(x, stores[i/3%2], m, fmt.Sprint("step ", i))

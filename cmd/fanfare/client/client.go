@@ -142,7 +142,8 @@ type Counts struct {
 	Audience, Planned, Sent, Failed, Skipped, Uncertain, Remaining int
 	InFlight                                                       int `json:"in_flight"`
 	Doubted                                                        int
-	Delivered, Bounced, Complained, Seen, Read, Clicked            int
+	Delivered, Bounced, Complained, Unsubscribed                   int
+	Seen, Read, Clicked                                            int
 }
 
 // Progress is how far a message has come.

@@ -118,7 +118,8 @@ func TestMailServerFails(t *testing.T) {
 	}
 }
 
-// TestUnsubscribe: the List-Unsubscribe link of a received mail works with one POST, and the next message skips that person.
+// TestUnsubscribe: the List-Unsubscribe link of a received mail works with one POST, and the next message skips that person;
+// the first one counts them, also when the server is killed right after its answer.
 func TestUnsubscribe(t *testing.T) {
 	t.Parallel()
 	p := settle(t)
@@ -146,6 +147,11 @@ func TestUnsubscribe(t *testing.T) {
 	}
 	if code, said := post(t, link, "application/x-www-form-urlencoded", "List-Unsubscribe=One-Click"); code != http.StatusOK {
 		t.Fatalf("%s: %d %s", link, code, said)
+	}
+	p.must(p.Kill())
+	p.serve()
+	if n := p.progress(first).Counts.Unsubscribed; n != 1 {
+		t.Errorf("%d unsubscribed", n)
 	}
 	second := p.send(nil)
 	p.until(second, "the end", phase("completed"))
