@@ -61,6 +61,7 @@ func plainCode(code string) bool {
 }
 
 // Redact takes names out of what an answer of the API says of people: a string becomes null, an element of a list goes. false: none is there.
+// An answer has an address as the caller wrote it, so one of other case, or with blanks around it, is the same.
 func Redact(doc []byte, names []string) ([]byte, bool) {
 	return without(doc, names, func(key string) bool {
 		return slices.Contains([]string{"recipient", "recipients", "external_id", "address", "email", "phone", "unknown", "left", "to"}, key)
@@ -74,8 +75,11 @@ func WithoutRecipients(audience []byte, ids []string) ([]byte, bool) {
 
 // without looks at the values of some keys of a JSON document.
 func without(doc []byte, names []string, looks func(key string) bool) ([]byte, bool) {
-	if bytes.IndexByte(doc, '\\') < 0 && !slices.ContainsFunc(names, func(n string) bool { return bytes.Contains(doc, []byte(n)) }) {
-		return doc, false
+	if bytes.IndexByte(doc, '\\') < 0 {
+		folded := bytes.ToLower(doc)
+		if !slices.ContainsFunc(names, func(n string) bool { return bytes.Contains(folded, bytes.ToLower([]byte(n))) }) {
+			return doc, false
+		}
 	}
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.UseNumber()
@@ -100,7 +104,9 @@ type redaction struct {
 
 func (r *redaction) is(v any) bool {
 	s, ok := v.(string)
-	hit := ok && slices.Contains(r.names, s)
+	hit := ok && slices.ContainsFunc(r.names, func(n string) bool {
+		return n == s || strings.Contains(n, "@") && strings.EqualFold(n, strings.TrimSpace(s))
+	})
 	r.hit = r.hit || hit
 	return hit
 }

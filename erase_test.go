@@ -15,9 +15,11 @@ func TestRedact(t *testing.T) {
 		`{"address":"ä@x","channel":"u1","big":12345678901234567890}`: `{"address":null,"big":12345678901234567890,"channel":"u1"}`,
 		`{"audience":{"any":[{"recipients":["u1"]},{"list":"u1"}]}}`:  `{"audience":{"any":[{"recipients":[]},{"list":"u1"}]}}`,
 		`{"recipient":"u10","unknown":[["u1"]],"name":"u1"}`:          "",
-		`{"recipient":"u1"`: "",
-		`not JSON of u1`:    "",
-		``:                  "",
+		`{"address":" Ä@X ","to":["a@x","ä@X"]}`:                      `{"address":null,"to":["a@x"]}`,
+		`{"recipient":"U1"}`: "",
+		`{"recipient":"u1"`:  "",
+		`not JSON of u1`:     "",
+		``:                   "",
 	} {
 		got, some := fanfare.Redact([]byte(in), names)
 		if some != (want != "") || some && string(got) != want || !some && string(got) != in {

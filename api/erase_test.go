@@ -50,6 +50,17 @@ func TestErase(t *testing.T) {
 	}
 }
 
+// TestEraseAddressAsItWasWritten: an answer that is kept has the address in the caller's spelling, which may be another than the profile's.
+func TestEraseAddressAsItWasWritten(t *testing.T) {
+	w := newWorld(t)
+	play(t, w, []step{
+		{call: "PUT /v1/recipients/ada", body: `{"email":"ada@example.com"}`, status: 201},
+		{call: "POST /v1/suppressions", body: `{"address":"ADA@Example.com","channel":"email","reason":"bounced"}`, status: 201, header: map[string]string{"Idempotency-Key": "a"}, has: `"address":"ADA@Example.com"`},
+		{call: "DELETE /v1/recipients/ada", status: 202},
+		{call: "POST /v1/suppressions", body: `{"address":"ADA@Example.com","channel":"email","reason":"bounced"}`, status: 201, header: map[string]string{"Idempotency-Key": "a"}, has: `"address":null`},
+	})
+}
+
 // TestEraseSuppression: what an erasure left is lifted by consent alone.
 func TestEraseSuppression(t *testing.T) {
 	w := newWorld(t)
