@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -46,7 +47,7 @@ const (
 func (s *Server) inboxStreamRoute() {
 	o := operation{method: http.MethodGet, path: "/v1/inbox/stream", id: "stream-inbox", tag: "inbox", holder: true, summary: "What is new in the inbox, as server-sent events",
 		doc: "Events: message (an item as GET /v1/inbox has it; its id is for Last-Event-ID, by which a stream goes on after a break), count (unread, unseen, total; at first and whenever they change), " +
-			"expired (30 s before the token ends: come again with another one; the stream ends with the token). A comment every 15 s. By fetch, so that no token stands in an address.",
+			"expired (30 s before the token ends: come again with another one; the stream ends with the token, and within 15 s if its key is revoked or the recipient erased). A comment every 15 s. By fetch, so that no token stands in an address.",
 		produces: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}}
 	described := o.huma()
 	described.Parameters = append(described.Parameters, &huma.Param{Name: "Last-Event-ID", In: "header", Schema: &huma.Schema{Type: huma.TypeString}})
@@ -85,8 +86,18 @@ func (s *Server) streamInbox(w http.ResponseWriter, r *http.Request) error {
 	if out.put(": welcome\n\n") != nil {
 		return nil //nolint:nilerr // the client is gone
 	}
-	out.follow(r.Context(), s, f, until)
+	out.follow(r.Context(), s, f, until, func() bool { return s.stillHolds(r, who) })
 	return nil
+}
+
+// stillHolds says whether a token opens the inbox that it opened: its key may be revoked, or its recipient erased, while a stream is open.
+// A database that does not answer says nothing.
+func (s *Server) stillHolds(r *http.Request, was fanfare.Person) bool {
+	who, err := s.recipientOf(r)
+	if p := (*Problem)(nil); errors.As(err, &p) {
+		return p.Status != http.StatusUnauthorized
+	}
+	return err != nil || who == was
 }
 
 // inboxEvents writes events of one stream.
@@ -104,8 +115,8 @@ func (e *inboxEvents) put(text string) error {
 	return e.flush.Flush()
 }
 
-// follow writes until the client is gone, the server stops or the token ends.
-func (e *inboxEvents) follow(ctx context.Context, s *Server, f InboxFollower, until time.Time) {
+// follow writes until the client is gone, the server stops, the token ends or holds no more, which is looked at with each comment.
+func (e *inboxEvents) follow(ctx context.Context, s *Server, f InboxFollower, until time.Time, holds func() bool) {
 	end := time.NewTimer(time.Until(until))
 	defer end.Stop()
 	soon := time.NewTimer(time.Until(until.Add(-expiresBefore)))
@@ -122,6 +133,9 @@ func (e *inboxEvents) follow(ctx context.Context, s *Server, f InboxFollower, un
 		case <-soon.C:
 			err = e.put(fmt.Sprintf("event: expired\ndata: {\"expires_at\":%q}\n\n", until.Format(time.RFC3339)))
 		case <-comment.C:
+			if !holds() {
+				return
+			}
 			err = e.put(":\n\n")
 		case <-f.Woken():
 			err = e.news(ctx, s, f)
