@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fanfare"
 )
 
 // sentMail sends a message by a sandbox to people p0000 to p0119 (those with an address) and waits for its end.
@@ -62,6 +64,40 @@ func TestReceipts(t *testing.T) {
 		a := w.do(t, request{method: "GET", path: at + "/items/export?format=csv&read=true"})
 		if !strings.Contains(a.body, "read_source,clicked_at") || strings.Count(a.body, ",reported,") != 2 {
 			t.Errorf("%s", a.body)
+		}
+	})
+}
+
+// TestADamagedRowRefusesItsOwnReceiptsOnly: those of the same call that another row tells of are taken.
+func TestADamagedRowRefusesItsOwnReceiptsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		id := w.sentMail(t, "sandbox:", "resend")
+		var num fanfare.MessageNum
+		if err := w.store.View(t.Context(), func(v fanfare.ControlView) error {
+			m, err := v.Message(fanfare.MessageID(id))
+			num = m.Num
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		slot := func(who string) fanfare.Slot { return fanfare.SlotOf(who, w.store.Slots()) }
+		var told []string
+		by := make(map[fanfare.Slot]int)
+		for i := 51; i < 100; i++ {
+			who := fmt.Sprintf("p%04d", i)
+			told = append(told, fmt.Sprintf(`{"message":%q,"recipient":%q,"kind":"bounced"}`, id, who))
+			by[slot(who)]++
+		}
+		if len(by) != 4 {
+			t.Fatalf("people in %d slots", len(by))
+		}
+		w.store.Damage(num, 0, fanfare.PartSend)
+		w.store.DamageBatch(fanfare.BatchRef{Message: num, Slot: 1})
+		w.store.DamageReceipts(num, 2, fanfare.ReceiptBounced, 0)
+		a := w.do(t, request{method: "POST", path: "/v1/receipts", body: `{"receipts":[` + strings.Join(told, ",") + `]}`})
+		if a.StatusCode != 200 || !strings.Contains(a.body, fmt.Sprintf(`"accepted":%d,"known":0`, by[3])) || strings.Count(a.body, `"code":"damaged"`) != len(told)-by[3] {
+			t.Errorf("%d in slots %v: %d %s", len(told), by, a.StatusCode, a.body)
 		}
 	})
 }

@@ -54,6 +54,11 @@ func (a *reception) refuse(r *fanfare.ReceiptReport, code, detail string) {
 	a.Refused = append(a.Refused, fanfare.RefusedReceipt{Index: r.Index, Code: code, Detail: detail})
 }
 
+// damaged refuses a report alone: what is damaged is of one message and slot, and refuses nobody else.
+func (a *reception) damaged(r *report) {
+	a.refuse(&r.ReceiptReport, "damaged", "a row of the database that tells of it is damaged; run fanfare doctor, or restore a backup")
+}
+
 // Accept takes reports of one call. When it answers, what was accepted is durable; after an error all of it may be sent again.
 func (d *Desk) Accept(ctx context.Context, told []fanfare.ReceiptReport) (fanfare.Reception, error) {
 	var a reception
@@ -129,10 +134,11 @@ func (d *Desk) sentTo(ctx context.Context, reports []*report, a *reception) ([]*
 	look := d.sent.look()
 	for _, r := range reports {
 		is, err := look.of(ctx, r.message, r.person)
-		if err != nil {
-			return nil, err
-		}
 		switch {
+		case errors.Is(err, fanfare.ErrDamaged):
+			a.damaged(r)
+		case err != nil:
+			return nil, err
 		case is == standsSent, is == standsUncertain && !settles(r.Kind):
 			kept = append(kept, r)
 		case is == standsUncertain:
@@ -143,6 +149,12 @@ func (d *Desk) sentTo(ctx context.Context, reports []*report, a *reception) ([]*
 	}
 	for at, these := range uncertain {
 		settled, err := d.settle(ctx, at, these, a)
+		if errors.Is(err, fanfare.ErrDamaged) {
+			for _, r := range these {
+				a.damaged(r)
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -159,6 +171,7 @@ func (d *Desk) settle(ctx context.Context, at where, reports []*report, a *recep
 	for _, r := range reports {
 		who.Add(r.person.Seq)
 	}
+	var refused []*report
 	done, err := fanfare.Settle(ctx, d.store, m, at.slot, fanfare.ResultSent, who.ToArray())
 	if err != nil {
 		return nil, err
@@ -173,12 +186,15 @@ func (d *Desk) settle(ctx context.Context, at where, reports []*report, a *recep
 			kept = append(kept, r)
 			continue
 		}
-		a.refuse(&r.ReceiptReport, "busy", "others of its batch are being sent to just now; send this receipt again in a minute")
+		refused = append(refused, r)
 	}
 	if len(done.Who) > 0 && m.Phase.Final() {
 		if _, err := fanfare.SumUp(ctx, d.store, m.ID); err != nil {
 			return nil, err
 		}
+	}
+	for _, r := range refused {
+		a.refuse(&r.ReceiptReport, "busy", "others of its batch are being sent to just now; send this receipt again in a minute")
 	}
 	return kept, nil
 }
@@ -200,6 +216,9 @@ func (d *Desk) suppress(ctx context.Context, reports []*report) error {
 			continue
 		}
 		known, err := d.store.ReceiptTimes(ctx, r.message.Num, r.person.Slot, []fanfare.Seq{r.person.Seq})
+		if errors.Is(err, fanfare.ErrDamaged) { // it is refused when it is logged
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -250,7 +269,7 @@ func (d *Desk) log(ctx context.Context, reports []*report, a *reception) error {
 			case fanfare.LoggedBefore:
 				a.Known++
 			default:
-				a.refuse(&these[i].ReceiptReport, "damaged", "the row of the database that would hold it is damaged; run fanfare doctor, or restore a backup")
+				a.damaged(these[i])
 			}
 		}
 	}

@@ -187,8 +187,8 @@ func (l *look) read(ctx context.Context, m *fanfare.Message, p fanfare.Person, e
 		defer e.mu.Unlock()
 		e.sent.Add(p.Seq)
 		return standsSent, nil
-	case row.Held != "" && row.Pending.N() != row.N: // it cannot be read
-		return standsNot, nil
+	case row.Held != "" && row.Pending.N() != row.N: // who was sent to cannot be read
+		return standsNot, fmt.Errorf("%v: its sets: %w", row.BatchRef, fanfare.ErrDamaged)
 	case it.Result == fanfare.ResultUncertain:
 		return standsUncertain, nil
 	case it.Result == fanfare.ResultInFlight, it.Doubted > 0: // it may have come
