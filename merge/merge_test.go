@@ -272,6 +272,9 @@ func TestVariables(t *testing.T) {
 	if diff := cmp.Diff([]string{"a", "i"}, tpl.Required()); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff([][]string{{"a"}, {"a"}, {"f"}, {"h"}, {"i"}}, tpl.Written()); diff != "" {
+		t.Error(diff)
+	}
 	if _, ok := tpl.Static(); ok {
 		t.Error("static")
 	}

@@ -174,9 +174,12 @@ func (c *compiler) output(p *parser) (*output, error) {
 	if t := p.tokens[p.at]; t.kind != tokenEnd {
 		return nil, c.errorAt(t.pos, "unexpected %s; filters are written | name: argument, argument", t)
 	}
-	if c.blocks == 0 && !hasDefault(o.filters) {
+	if !hasDefault(o.filters) {
 		for _, n := range needs {
-			if n.kind == operandPath {
+			if n.kind != operandPath {
+				continue
+			}
+			if c.t.written = append(c.t.written, n.path); c.blocks == 0 {
 				c.required = append(c.required, n.text)
 			}
 		}

@@ -38,6 +38,7 @@ type Template struct {
 	literals  []string
 	variables []string
 	required  []string
+	written   [][]string
 	slots     int // loop variables alive at once
 	pool      sync.Pool
 }
@@ -69,6 +70,10 @@ func (t *Template) Variables() []string { return t.variables }
 
 // Required lists the paths without which every rendering fails: written out, not in a block, without a default.
 func (t *Template) Required() []string { return t.required }
+
+// Written lists the paths that are written out without a default, also in blocks: whoever has all of them lacks nothing that the template
+// names. What a loop names is not among them.
+func (t *Template) Written() [][]string { return t.written }
 
 // Render appends the output to dst. After an error dst is answered as it was.
 func (t *Template) Render(dst []byte, vars Vars, limits Limits) ([]byte, error) {

@@ -32,6 +32,7 @@ type question struct {
 	address   bool // whoever has none is skipped
 	dedupe    bool // one a mailbox
 	slots     int
+	content   Content // whoever lacks what it needs is skipped; nil: nobody
 }
 
 // ask parses an audience and finds its lists.
@@ -102,6 +103,8 @@ type known struct {
 	attributes []*set.Set // as asked
 	rest       []string   // attributes with more values than have sets
 
+	lacking *set.Set // who lacks what the content needs; nil: nobody is asked about
+
 	past     map[string]*set.Set // of conditions on messages
 	segments map[string]*set.Set // once they were asked for
 }
@@ -114,15 +117,31 @@ func (a *answer) look(ctx context.Context, s fanfare.Slot, fn func(v fanfare.Slo
 			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
 	}
-	if len(a.asked) == 0 && fn == nil {
+	if len(a.asked) == 0 && a.content == nil && fn == nil {
 		return k, nil
 	}
+	var maybe *set.Set
 	err := a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) (err error) {
-		if k.attributes, k.rest, err = readConditions(ctx, v, a.asked); err != nil || fn == nil {
+		if k.attributes, k.rest, err = readConditions(ctx, v, a.asked); err != nil {
 			return err
+		}
+		if a.content != nil && fn == nil { // of the freeze
+			made, err := a.split(ctx, s, v, k)
+			if err != nil {
+				return err
+			}
+			k.segments = nil // they are of this moment
+			maybe, err = unsure(v, a.content, made[fanfare.PartSend])
+			return err
+		}
+		if fn == nil {
+			return nil
 		}
 		return fn(v, k)
 	})
+	if err == nil && maybe != nil {
+		k.lacking, err = a.lacking(ctx, s, maybe)
+	}
 	return k, err
 }
 
@@ -213,6 +232,9 @@ func (q *question) split(ctx context.Context, s fanfare.Slot, view fanfare.Freez
 		}
 	}
 	if !q.address {
+		if k.lacking != nil {
+			skip(fanfare.ReasonMissingField, k.lacking)
+		}
 		return made, nil
 	}
 	usable, err := view.LoadSet(fanfare.AddressSet(q.channel))
@@ -226,6 +248,9 @@ func (q *question) split(ctx context.Context, s fanfare.Slot, view fanfare.Freez
 	lacking := set.AndNot(rest, usable)
 	skip(fanfare.ReasonInvalid, set.And(lacking, invalid))
 	skip(fanfare.ReasonNoAddress, lacking)
+	if k.lacking != nil {
+		skip(fanfare.ReasonMissingField, k.lacking)
+	}
 	return made, nil
 }
 

@@ -103,6 +103,11 @@ func (p *Planner) freezing(ctx context.Context, m *message) (*freezing, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Content != nil {
+		if q.content, err = p.Content(&row); err != nil {
+			return nil, fmt.Errorf("its content: %w", err)
+		}
+	}
 	frozen := make([]bool, q.slots)
 	for _, l := range rows {
 		frozen[l.Slot] = l.Frozen && !p.Rules.FreezeTwice

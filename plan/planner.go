@@ -39,6 +39,7 @@ type Store interface {
 type Sets interface {
 	Slots() int
 	Mailboxes(ctx context.Context, s fanfare.Slot, c fanfare.ChannelName, members *set.Set, fn func(seq fanfare.Seq, key uint64)) error
+	Profiles(ctx context.Context, s fanfare.Slot, seqs []fanfare.Seq) ([]fanfare.Recipient, error)
 }
 
 // Config makes a planner.
@@ -48,6 +49,9 @@ type Config struct {
 	Node  string // its name, for the lease
 	// NeedsAddress tells which channels skip whoever has no address; nil: none.
 	NeedsAddress func(fanfare.ChannelName) bool
+	// Content tells whom a message cannot be made for, of channels that find that out at the freeze; nil, or a nil answer: nobody is skipped
+	// for that.
+	Content func(*fanfare.Message) (Content, error)
 	// Free tells how many claims of this very node are free by provider, at once instead of in its last report; nil: as reported. A
 	// task that the node has received takes a claim. Where the queue is this process's own, tasks in it are then counted there.
 	Free func() map[string]int

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -138,6 +139,56 @@ func TestPreview(t *testing.T) {
 	}
 	if need := c.Required("de"); len(need) != 1 || need[0] != "first_name" {
 		t.Errorf("required %v", need)
+	}
+}
+
+// TestLacking: whom a content cannot be made for, and what of a recipient decides that.
+func TestLacking(t *testing.T) {
+	for title, c := range map[string]struct {
+		need      string
+		everybody bool
+		ok, lacks []map[string]any
+	}{
+		"Dear {{ name }}": {need: "name", ok: []map[string]any{{"name": "Ada"}, {"name": 7.0}, {"name": false}, {"name": []string{"x"}}},
+			lacks: []map[string]any{nil, {"name": ""}, {"name": " \u3000"}, {"name": []string{}}, {"other": "x"}}},
+		"{{ name | upcase }} {{ n }}":             {need: "n name", ok: []map[string]any{{"name": "a", "n": 1.0}}, lacks: []map[string]any{{"name": "a"}, {"n": 1.0}}},
+		`Dear {{ name | default: "you" }}`:        {},
+		"{% if vip %}{{ name }}{% endif %}x":      {need: "name", ok: []map[string]any{nil, {"vip": true, "name": "x"}}, lacks: []map[string]any{{"vip": true}}},
+		"{{ tags[0] }}":                           {need: "tags", everybody: true, ok: []map[string]any{{"tags": []string{"x"}}}, lacks: []map[string]any{{"tags": []string{}}, nil}},
+		"{{ recipient.email }}":                   {everybody: true, lacks: []map[string]any{nil}},
+		"{{ recipient.external_id }}":             {},
+		"{{ now | date: '%Y' }} {{ message.id }}": {},
+		"{{ unsubscribe_url }}":                   {},
+		"plain":                                   {},
+	} {
+		l := compile(t, fanfare.Content{Title: title}).Lacking(time.Time{})
+		if l == nil {
+			if c.need != "" || c.everybody {
+				t.Errorf("%s: nobody lacks anything", title)
+			}
+			continue
+		}
+		if need, everybody := l.Needs(); strings.Join(need, " ") != c.need || everybody != c.everybody {
+			t.Errorf("%s: needs %v, %v", title, need, everybody)
+		}
+		for want, all := range map[bool][]map[string]any{false: c.ok, true: c.lacks} {
+			for _, attributes := range all {
+				if got := l.Lacks(&fanfare.Recipient{ExternalID: "u", Attributes: attributes}); got != want {
+					t.Errorf("%s: %v lacks: %v", title, attributes, got)
+				}
+			}
+		}
+	}
+	l := compile(t, fanfare.Content{Title: "Dear {{ name }}", Locales: map[string]fanfare.Content{"de": {Title: "Hallo {{ vorname }}"}}}).Lacking(time.Time{})
+	if need, _ := l.Needs(); strings.Join(need, " ") != "name vorname" {
+		t.Errorf("of all locales: %v", need)
+	}
+	r := &fanfare.Recipient{Locale: "de-AT", Attributes: map[string]any{"vorname": "Ada"}}
+	if l.Lacks(r) {
+		t.Error("who has what the own locale needs lacks something")
+	}
+	if r.Locale = "en"; !l.Lacks(r) {
+		t.Error("who has not what the plain one needs lacks nothing")
 	}
 }
 

@@ -10,6 +10,7 @@
 //     plain one; its title and body are its own.
 //   - Content.Render gives the members "title", "body" and "url" of a JSON object. Where nothing of the recipient stands in them they are made
 //     once, by Content.Fixed.
-//   - A value that is missing is left out of what is read: the batch was delivered before anybody knew.
+//   - Whoever lacks a value that has no default is skipped when the audience is frozen ([Content.Lacking]). One that is gone when somebody
+//     reads is left out: the batch was delivered before anybody knew.
 //   - An error of Compile is a *mailbody.FieldError whose field is named as in the API: content.title, content.locales.zh-CN.url, data.
 package inbox

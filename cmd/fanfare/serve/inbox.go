@@ -9,6 +9,7 @@ import (
 	"fanfare/api"
 	"fanfare/channels/inbox"
 	reading "fanfare/inbox"
+	"fanfare/plan"
 )
 
 // mailbox is what the API knows of inboxes.
@@ -70,4 +71,19 @@ func readable(m *fanfare.Message) (reading.Content, error) {
 		return nil, err
 	}
 	return compiled.(reading.Content), nil //nolint:forcetypeassert // what the channel makes
+}
+
+// lacking tells whom an inbox message cannot be made for. Other channels find it out when they make what they send.
+func lacking(m *fanfare.Message) (plan.Content, error) {
+	if m.Channel != fanfare.ChannelInbox {
+		return nil, nil
+	}
+	compiled, err := inbox.New().Compile(m)
+	if err != nil {
+		return nil, err
+	}
+	if l := compiled.(*inbox.Content).Lacking(m.StartedAt); l != nil { //nolint:forcetypeassert // what the channel makes
+		return l, nil
+	}
+	return nil, nil
 }

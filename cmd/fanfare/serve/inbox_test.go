@@ -243,6 +243,35 @@ func TestInboxTokens(t *testing.T) {
 	r.want(422, "POST", "/v1/inbox/seen", r.token("u0"), `{"message":1}`, nil)
 }
 
+// TestInboxSkipsWhoLacksAValue: they are no part of what was sent, the balance says why, and their inbox does not have it.
+func TestInboxSkipsWhoLacksAValue(t *testing.T) {
+	r := start(t, t.TempDir(), Config{})
+	r.importPeople(4)
+	r.want(http.StatusCreated, "PUT", "/v1/recipients/u8", "", `{"attributes":{"first_name":"  "}}`, nil)
+	r.want(http.StatusCreated, "PUT", "/v1/recipients/u9", "", `{"locale":"zh-CN"}`, nil)
+	id := r.broadcast(map[string]any{"audience": map[string]any{"all": true}, "content": map[string]any{"title": "Hello {{ first_name }}", "locales": map[string]any{"zh-CN": map[string]any{"title": "你好"}}}})
+	var progress struct {
+		Balanced bool
+		Counts   struct{ Audience, Planned, Sent, Skipped int }
+	}
+	r.want(200, "GET", "/v1/messages/"+id+"/progress", "", "", &progress)
+	if k := progress.Counts; !progress.Balanced || k.Audience != 6 || k.Planned != 5 || k.Sent != 5 || k.Skipped != 1 {
+		t.Errorf("%+v", progress)
+	}
+	var item struct{ Result, Reason string }
+	r.want(200, "GET", "/v1/messages/"+id+"/items/u8", "", "", &item)
+	if item.Result != "skipped" || item.Reason != "missing_field" {
+		t.Errorf("%+v", item)
+	}
+	for who, n := range map[string]int{"u0": 1, "u8": 0, "u9": 1} {
+		var p inboxPage
+		r.want(200, "GET", "/v1/inbox", r.token(who), "", &p)
+		if len(p.Items) != n || p.Unread != n {
+			t.Errorf("%s: %+v", who, p)
+		}
+	}
+}
+
 // TestInboxIsExact: after thousands of random marks over HTTP a thousand people have exactly what a naive picture says.
 func TestInboxIsExact(t *testing.T) {
 	const people, messages, marks = 1000, 25, 3000

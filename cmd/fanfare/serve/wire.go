@@ -96,7 +96,7 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 		}})
 	n.folder = &receipts.Folder{Store: n.store, Node: folder.Node, Logger: c.Log}
 	n.indexer = &plan.Indexer{Store: n.store, Node: folder.Node, Logger: c.Log}
-	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: n.worker.Free, Nudge: nudge, Logger: c.Log,
+	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: n.worker.Free, Nudge: nudge, Logger: c.Log, Content: lacking,
 		NeedsAddress: func(name fanfare.ChannelName) bool {
 			channel, ok := cat.channel(name)
 			return ok && channel.Features().NeedsAddress
