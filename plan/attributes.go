@@ -24,6 +24,29 @@ type condition struct {
 	rest   *set.Set // who has a value without a set, where that matters
 	scan   *set.Set // whose profiles decide
 	hits   []uint32
+
+	among map[string]struct{} // the texts of many values
+}
+
+// matches is Matches, told quickly of many values: it is asked of each profile that is read.
+func (x *condition) matches(value any) bool {
+	if x.among == nil {
+		return x.Matches(value)
+	}
+	text, ok := audience.CanonicalText(value)
+	_, is := x.among[text]
+	return ok && is
+}
+
+// prepare makes what matches needs.
+func (x *condition) prepare() {
+	if x.Op != audience.In || len(x.Values) < manyValues || x.scan.Empty() {
+		return
+	}
+	x.among = make(map[string]struct{}, len(x.Values))
+	for _, v := range x.Values {
+		x.among[v.Text] = struct{}{}
+	}
 }
 
 // readConditions answers each condition, within whoever exists or beyond. rest names the attributes with more values than have sets.
@@ -37,6 +60,9 @@ func readConditions(ctx context.Context, view fanfare.SlotView, asked []audience
 	}
 	profiles := c.dirty
 	for i, a := range asked {
+		if err := ctx.Err(); err != nil { // there may be a thousand, of ten thousand values each
+			return nil, nil, err
+		}
 		x := &c.all[i]
 		x.Attribute, x.rest = a, set.New()
 		if x.absent = a.Op == audience.Exists && a.Values[0].Text != "true"; x.absent {
@@ -51,6 +77,7 @@ func readConditions(ctx context.Context, view fanfare.SlotView, asked []audience
 			x.scan = set.Or(c.dirty, x.rest)
 			profiles = set.Or(profiles, x.rest)
 		}
+		x.prepare()
 	}
 	if err := c.profiles(ctx, profiles); err != nil {
 		return nil, nil, err
@@ -62,7 +89,7 @@ func readConditions(ctx context.Context, view fanfare.SlotView, asked []audience
 func (c *conditions) profiles(ctx context.Context, of *set.Set) error {
 	return c.view.Attributes(of, func(seq fanfare.Seq, attributes map[string]any) error {
 		for i := range c.all {
-			if x := &c.all[i]; (x.scan == of || x.scan.Contains(seq)) && x.Matches(attributes[x.Name]) {
+			if x := &c.all[i]; (x.scan == of || x.scan.Contains(seq)) && x.matches(attributes[x.Name]) {
 				x.hits = append(x.hits, seq)
 			}
 		}

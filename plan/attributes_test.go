@@ -347,6 +347,12 @@ func TestMoreValuesThanSets(t *testing.T) {
 	}))
 	ask(`{"attribute":"name","eq":"`+rare+`"}`, 1, "name")
 	ask(`{"attribute":"name","eq":"nobody"}`, 0, "name")
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"n%d"`, i))
+	}
+	ask(`{"attribute":"name","in":[`+strings.Join(all, ",")+`]}`, n+20, "name") // a comparison each, not thousands for everybody
+	ask(`{"attribute":"name","in":[`+strings.Join(all[:n-1], ",")+`,4,true]}`, n-1+19, "name")
 	ask(`{"attribute":"name","ne":"`+rare+`"}`, n+20-1, "name")
 	ask(`{"attribute":"level","gte":100}`, n-100) // numbers have no limit
 	ask(`{"attribute":"level","eq":4500}`, 1)
