@@ -104,7 +104,8 @@ func (t *Tokens) mint(sub string, until time.Time) (string, error) {
 }
 
 var (
-	errToken   = errors.New("not signed by a key that is known here")
+	errToken   = errors.New("it is none of this inbox")
+	errKey     = fmt.Errorf("%w: it is not signed by a key that is known here", errToken)
 	errExpired = errors.New("its time is over")
 )
 
@@ -133,11 +134,13 @@ func verify(token string, now time.Time, keys func(kid string) ([]signingKey, er
 	}
 	text := parts[0] + "." + parts[1]
 	if !slices.ContainsFunc(known, func(k signingKey) bool { return hmac.Equal(sign(k.secret, text), raw[2]) }) {
-		return "", until, errToken
+		return "", until, errKey
 	}
 	var c claims
 	switch err := json.Unmarshal(raw[1], &c); {
-	case err != nil || c.Sub == "":
+	case err != nil:
+		return "", until, fmt.Errorf("%w: its claims have to be sub, a text, aud, texts, and exp, a number", errToken)
+	case c.Sub == "":
 		return "", until, fmt.Errorf("%w: sub has to be an external id", errToken)
 	case !slices.Contains(c.Aud, tokenAudience):
 		return "", until, fmt.Errorf("%w: aud has to be %s", errToken, tokenAudience)

@@ -164,3 +164,21 @@ func TestAHolderIsWhoTheTokenNames(t *testing.T) {
 		}
 	}
 }
+
+// TestATokensFaultIsNamed: whoever signs well but writes a wrong claim is not sent to look at their key.
+func TestATokensFaultIsNamed(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for body, want := range map[string]string{
+		`{"sub":"u1","aud":"fanfare","exp":1800000060}`:         "aud has to be",
+		`{"sub":"u1","aud":"fanfare-inbox","exp":"1800000060"}`: "exp, a number",
+		`{"sub":"","aud":"fanfare-inbox","exp":1800000060}`:     "sub has to be",
+	} {
+		for _, key := range []string{"k1", "k2"} {
+			token := jwt(key, `{"alg":"HS256"}`, body)
+			_, _, err := verify(token, now, func(string) ([]signingKey, error) { return []signingKey{{"1", []byte("k1")}}, nil })
+			if !errors.Is(err, errToken) || strings.Contains(err.Error(), want) != (key == "k1") || strings.Contains(err.Error(), "not signed") != (key != "k1") {
+				t.Errorf("%s signed with %s: %v", body, key, err)
+			}
+		}
+	}
+}
