@@ -19,8 +19,8 @@ import (
 // maxBody bounds a JSON body.
 const maxBody = 16 << 20
 
-// readJSON takes the whole body in, so that what is no JSON is refused before anything looks at it. An empty one stays empty.
-func readJSON(c *call, r *http.Request, sum hash.Hash) error {
+// readJSON takes the whole body in, so that what is no JSON is refused before anything looks at it, NUL in a text unless nul. An empty one stays empty.
+func readJSON(c *call, r *http.Request, sum hash.Hash, nul bool) error {
 	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	var most *http.MaxBytesError
 	switch {
@@ -35,6 +35,9 @@ func readJSON(c *call, r *http.Request, sum hash.Hash) error {
 	if b = bytes.TrimSpace(b); len(b) > 0 {
 		if err := checkJSON(r, b); err != nil {
 			return err
+		}
+		if !nul && bytes.Contains(b, []byte(`\u0000`)) && holdsNUL(b) {
+			return problem(http.StatusUnprocessableEntity, "nul", "A text holds the character NUL, which cannot be kept; remove it.")
 		}
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -59,8 +62,6 @@ func checkJSON(r *http.Request, b []byte) error {
 		return problem(http.StatusBadRequest, "not_json", "The body is no JSON: %v. Mend it there.", err)
 	case !utf8.Valid(b):
 		return problem(http.StatusBadRequest, "not_json", "The body is not valid UTF-8; encode it as UTF-8.")
-	case bytes.Contains(b, []byte(`\u0000`)) && holdsNUL(b):
-		return problem(http.StatusUnprocessableEntity, "nul", "A text holds the character NUL, which cannot be kept; remove it.")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"fanfare"
@@ -36,7 +37,7 @@ type receptionView struct {
 }
 
 func (s *Server) receiptRoutes() {
-	route(s, operation{method: http.MethodPost, path: "/v1/receipts", id: "create-receipts", tag: "receipts", scope: scopeReceiptsWrite, summary: "Tell what became of items after they were sent",
+	route(s, operation{method: http.MethodPost, path: "/v1/receipts", id: "create-receipts", tag: "receipts", scope: scopeReceiptsWrite, nul: true, summary: "Tell what became of items after they were sent",
 		doc: "Each receipt is taken or refused by itself. The same fact twice is accepted once, the earliest time stays; so a call may be repeated. Delivered, read or clicked settles an uncertain item as sent; bounced and complained suppress the recipient until the address changes."}, s.createReceipts)
 }
 
@@ -45,6 +46,10 @@ func (s *Server) createReceipts(ctx context.Context, c *call, in *receiptsIn) (*
 	reports := make([]fanfare.ReceiptReport, 0, len(in.Body.Receipts))
 	v := receptionView{Refused: []refusedView{}}
 	for i, r := range in.Body.Receipts {
+		if strings.IndexByte(r.Message, 0) >= 0 || strings.IndexByte(r.Recipient, 0) >= 0 {
+			v.Refused = append(v.Refused, refusedView{i, "nul", "a text holds the character NUL, which no id has"})
+			continue
+		}
 		report := fanfare.ReceiptReport{Index: i, Message: fanfare.MessageID(r.Message), Recipient: r.Recipient}
 		if kind, _ := fanfare.ParseReceiptKind(r.Kind); kind.Reportable() {
 			report.Kind = kind // none is refused with the others

@@ -55,6 +55,8 @@ func TestReceipts(t *testing.T) {
 			{call: "GET " + at + "/items/p0060", status: 200, has: `"seen_at":"20 ~ "read_at":null`},
 			{call: "GET " + at + "/items?read=true", status: 200, not: `"p0060"`, has: `"p0061"`},
 			{call: "GET " + at + "/progress", status: 200, has: `"seen":3,"read":2`},
+			{call: "POST /v1/receipts", body: strings.NewReplacer("nul", `\u0000`).Replace(tell(one("p0064nul", "read", ""), `{"message":"nul","recipient":"p0064","kind":"read"}`, one("p0064", "renulad", ""), one("p0064", "seen", ""))), status: 200,
+				has: `"accepted":1 ~ {"index":0,"code":"nul" ~ {"index":1,"code":"nul" ~ {"index":2,"code":"unknown_kind"`},
 			{call: "POST /v1/receipts", body: tell(), status: 200, has: `"accepted":0`},
 			{call: "POST /v1/receipts", body: `{}`, status: 422, has: `"pointer":"#/receipts","code":"required"`},
 			{call: "POST /v1/receipts", body: `{"receipts":[{"message":7}]}`, status: 422, has: `"pointer":"#/receipts/0/message"`},

@@ -54,6 +54,7 @@ type operation struct {
 	holder       bool   // takes a recipient's token instead of a key; see call.recipient
 	stream       bool   // the body is no JSON: the handler reads it
 	secret       bool   // the answer holds a secret: it is sealed where it is stored
+	nul          bool   // the handler refuses texts with NUL itself
 	body         *huma.RequestBody
 	produces     map[string]*huma.MediaType // of a success that is no JSON
 }
@@ -336,7 +337,7 @@ func (s *Server) admit(c *call, o operation, r *http.Request) (done func(), err 
 	c.hash = func() [32]byte { return [32]byte(body.Sum(nil)) }
 	if o.stream {
 		r.Body = readCloser{io.TeeReader(r.Body, body), r.Body}
-	} else if err := readJSON(c, r, body); err != nil {
+	} else if err := readJSON(c, r, body, o.nul); err != nil {
 		return done, err
 	}
 	if given := r.Header.Get("Idempotency-Key"); given != "" && o.keyed {
