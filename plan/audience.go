@@ -103,7 +103,9 @@ type known struct {
 	attributes []*set.Set // as asked
 	rest       []string   // attributes with more values than have sets
 
-	lacking *set.Set // who lacks what the content needs; nil: nobody is asked about
+	maybe   *set.Set // who may lack what the content needs; nil: nobody is asked about
+	asked   int      // of maybe, the first ones
+	lacking *set.Set // of these, who does
 
 	past     map[string]*set.Set // of conditions on messages
 	segments map[string]*set.Set // once they were asked for
@@ -120,7 +122,6 @@ func (a *answer) look(ctx context.Context, s fanfare.Slot, fn func(v fanfare.Slo
 	if len(a.asked) == 0 && a.content == nil && fn == nil {
 		return k, nil
 	}
-	var maybe *set.Set
 	err := a.store.ReadSlot(ctx, s, func(v fanfare.SlotView) (err error) {
 		if k.attributes, k.rest, err = readConditions(ctx, v, a.asked); err != nil {
 			return err
@@ -131,7 +132,8 @@ func (a *answer) look(ctx context.Context, s fanfare.Slot, fn func(v fanfare.Slo
 				return err
 			}
 			k.segments = nil // they are of this moment
-			maybe, err = unsure(v, a.content, made[fanfare.PartSend])
+			k.lacking = set.New()
+			k.maybe, err = unsure(v, a.content, made[fanfare.PartSend])
 			return err
 		}
 		if fn == nil {
@@ -139,9 +141,6 @@ func (a *answer) look(ctx context.Context, s fanfare.Slot, fn func(v fanfare.Slo
 		}
 		return fn(v, k)
 	})
-	if err == nil && maybe != nil {
-		k.lacking, err = a.lacking(ctx, s, maybe)
-	}
 	return k, err
 }
 

@@ -14,6 +14,7 @@ type freezing struct {
 	*answer
 	size int
 	left []fanfare.Slot
+	next *known // of the first one left, while its people are asked about
 }
 
 // prepare freezes audiences. While others are sending it takes a slot at a time and lets them be served in between.
@@ -36,7 +37,7 @@ func (p *Planner) prepare(ctx context.Context, now time.Time, all []*message) (f
 			if !more {
 				break
 			}
-			if busy {
+			if busy || m.job != nil && m.job.next != nil { // profiles are read: that may take long
 				p.wait = 0
 				break
 			}
@@ -68,10 +69,19 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 		return true, m.job.step(ctx)
 	}
 	job, s := m.job, m.job.left[0]
-	k, err := job.look(ctx, s, nil)
-	if err != nil {
-		return false, fmt.Errorf("slot %d: %w", s, err)
+	if job.next == nil {
+		if job.next, err = job.look(ctx, s, nil); err != nil {
+			return false, fmt.Errorf("slot %d: %w", s, err)
+		}
 	}
+	k := job.next
+	if more, err := job.askMore(ctx, s, k); more || err != nil {
+		if err != nil {
+			err = fmt.Errorf("slot %d: %w", s, err)
+		}
+		return more, err
+	}
+	job.next = nil
 	done, err := p.Store.Freeze(ctx, s, m.Num, m.State.Generation, job.size, func(view fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
 		return job.parts(ctx, s, view, k)
 	})

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"fanfare"
@@ -16,8 +15,11 @@ type Content interface {
 	Lacks(r *fanfare.Recipient) bool
 }
 
-// askTogether is how many profiles are read at a time.
-const askTogether = 1000
+// How many profiles are read at a time, and in one step of the planner.
+const (
+	askTogether = 1000
+	askInStep   = 20 * askTogether
+)
 
 // unsure gives those of members who may lack something, by the sets of values alone.
 func unsure(view fanfare.SlotView, c Content, members *set.Set) (*set.Set, error) {
@@ -51,23 +53,24 @@ func unsure(view fanfare.SlotView, c Content, members *set.Set) (*set.Set, error
 	return all, nil
 }
 
-// lacking asks about each of members.
-func (a *answer) lacking(ctx context.Context, s fanfare.Slot, members *set.Set) (*set.Set, error) {
-	found := set.New()
-	for at, n := 0, members.Len(); at < n; at += askTogether {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		seqs := slices.Collect(members.Slice(at, min(at+askTogether, n)).All())
+// askMore asks about some more of whom may lack something; more: there are others. A step is short: the planner has other messages.
+func (a *answer) askMore(ctx context.Context, s fanfare.Slot, k *known) (more bool, err error) {
+	if k.maybe == nil {
+		return false, nil
+	}
+	n := k.maybe.Len()
+	for til := min(k.asked+askInStep, n); k.asked < til; {
+		seqs := k.maybe.Slice(k.asked, min(k.asked+askTogether, til)).ToArray()
 		profiles, err := a.store.Profiles(ctx, s, seqs)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		for i := range profiles {
 			if profiles[i].ExternalID == "" || a.content.Lacks(&profiles[i]) { // who has no profile has no values
-				found.Add(seqs[i])
+				k.lacking.Add(seqs[i])
 			}
 		}
+		k.asked += len(seqs)
 	}
-	return found, nil
+	return k.asked < n, nil
 }

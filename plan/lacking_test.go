@@ -118,3 +118,31 @@ func TestWhoLacksWhatAContentNeeds(t *testing.T) {
 		}
 	}
 }
+
+// TestManyAreAskedAboutInSteps: others are served in between, and nobody is forgotten or asked about twice.
+func TestManyAreAskedAboutInSteps(t *testing.T) {
+	w := newWorld(t, 1, 50_000) // without profiles: they lack everything
+	asked := 0
+	c := w.config("a")
+	c.Content = func(m *fanfare.Message) (plan.Content, error) {
+		if m.Name == "plain" {
+			return nil, nil
+		}
+		return wants{attributes: []string{"a"}, asked: &asked}, nil
+	}
+	p := plan.New(c)
+	w.upsert(profiles{}, "has", fanfare.ChangeMerge, map[string]any{"a": "x"})
+	w.message("m", nil, fanfare.EventStart)
+	w.tick(p)
+	w.message("plain", func(m *fanfare.Message) { m.Audience = []byte(`{"recipients":["has"]}`) }, fanfare.EventStart)
+	w.tick(p)
+	if one, other := w.read("m").Phase, w.read("plain").Phase; one != fanfare.PhasePreparing || other == fanfare.PhasePreparing {
+		t.Errorf("it is %s, the one that came later %s", one, other)
+	}
+	w.settle(p)
+	sizes, err := w.store.Parts(w.ctx, w.read("m").Num, 0)
+	w.ok(err)
+	if sizes[fanfare.PartSend] != 1 || sizes[fanfare.Part(fanfare.ReasonMissingField)] != 50_000 || asked != 1 {
+		t.Errorf("%v, %d asked", sizes, asked)
+	}
+}
