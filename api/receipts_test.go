@@ -2,12 +2,15 @@ package api_test
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"fanfare"
+	"fanfare/api"
 )
 
 // sentMail sends a message by a sandbox to people p0000 to p0119 (those with an address) and waits for its end.
@@ -101,6 +104,29 @@ func TestADamagedRowRefusesItsOwnReceiptsOnly(t *testing.T) {
 		if a.StatusCode != 200 || !strings.Contains(a.body, fmt.Sprintf(`"accepted":%d,"known":0`, by[3])) || strings.Count(a.body, `"code":"damaged"`) != len(told)-by[3] {
 			t.Errorf("%d in slots %v: %d %s", len(told), by, a.StatusCode, a.body)
 		}
+	})
+}
+
+// TestAnExportThatIsCutOffIsLogged: its reader sees that it is not whole, and the log why.
+func TestAnExportThatIsCutOffIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		w := newWorld(t, func(c *api.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		id := w.sentMail(t, "sandbox:", "resend")
+		w.must(t, "POST", "/v1/receipts", fmt.Sprintf(`{"receipts":[{"message":%q,"recipient":"p0060","kind":"read"}]}`, id))
+		for slot := range w.store.Slots() {
+			w.store.DamageReceipts(1, fanfare.Slot(slot), fanfare.ReceiptRead, 0) //nolint:gosec // four
+		}
+		defer func() {
+			if e := recover(); e != http.ErrAbortHandler { //nolint:errorlint // a panic's value, never wrapped
+				t.Errorf("it ended with %v", e)
+			}
+			if got := log.String(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "an answer was cut off") || !strings.Contains(got, "damaged") {
+				t.Errorf("logged: %s", got)
+			}
+		}()
+		a := w.do(t, request{method: "GET", path: "/v1/messages/" + id + "/items/export"})
+		t.Errorf("%d %s", a.StatusCode, a.body)
 	})
 }
 

@@ -106,6 +106,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if e := recover(); e != nil {
 			if e == http.ErrAbortHandler { //nolint:errorlint // a panic's value, never wrapped
+				if c.failure != nil && r.Context().Err() == nil {
+					s.Log.Error("an answer was cut off", "request", c.request, "route", c.route, "error", c.failure)
+				}
 				panic(e)
 			}
 			s.Log.Error("a request failed", "request", c.request, "route", c.route, "panic", e, "stack", string(debug.Stack()))
