@@ -50,10 +50,8 @@ func migrate(ctx context.Context, d Dialect, c *conn, slots int) error {
 		return fmt.Errorf("%s: %w: its tables are of version %d, this program knows %d; use the newer fanfare that made it, or restore a backup from before",
 			c.db.Name(), fanfare.ErrForeign, version, len(steps))
 	}
-	if d.Setup != "" {
-		if err := c.script(d.Setup); err != nil {
-			return err
-		}
+	if err := c.setUp(ctx, d); err != nil {
+		return err
 	}
 	if version == len(steps) {
 		return nil
@@ -69,6 +67,36 @@ func migrate(ctx context.Context, d Dialect, c *conn, slots int) error {
 	}
 	return c.plain("COMMIT")
 }
+
+// setUp says what is said before anything is written. SQLite does not wait for another process that opens the file for the first time, so
+// it is said again for as long as a writer would wait.
+func (c *conn) setUp(ctx context.Context, d Dialect) error {
+	if d.Setup == "" {
+		return nil
+	}
+	end := time.NewTimer(setUpWait)
+	defer end.Stop()
+	again := time.NewTicker(setUpAgain)
+	defer again.Stop()
+	for {
+		err := c.script(d.Setup)
+		if !errors.Is(err, fanfare.ErrLocked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-end.C:
+			return err
+		case <-again.C:
+		}
+	}
+}
+
+const (
+	setUpWait  = 10 * time.Second
+	setUpAgain = 10 * time.Millisecond
+)
 
 func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots int) (err error) {
 	if version > 0 {
