@@ -312,10 +312,7 @@ func (x *line) answer(i int, a fanfare.SendAnswer) {
 
 // tell tells the core of a chunk.
 func (x *line) tell(s *handover, err error) {
-	sent := Sent{Conn: s.id, Err: err, Unread: s.unread}
-	if !s.whole() {
-		sent.Answers = slices.Clone(s.said)
-	}
+	sent := Sent{Conn: s.id, Answers: s.answers(), Err: err, Unread: s.unread}
 	x.flight = slices.DeleteFunc(x.flight, func(o *handover) bool { return o == s })
 	s.chunk = nil // the core's again
 	x.lane.handovers.Put(s)

@@ -21,7 +21,10 @@ type handover struct {
 	node    *Node
 	lane    *laneShell
 	chunk   *Chunk
-	said    []Said
+	took    []bool // by item of the chunk: the provider took it
+	oks     int    // how many of them
+	said    []Said // of those that it did not take
+	spoken  bool   // said is not all zero
 	items   []fanfare.Outgoing
 	at      []int // of items, in the chunk
 	buffer  []byte
@@ -33,8 +36,11 @@ type handover struct {
 func (s *handover) begin(n *Node, l *laneShell, j job) {
 	ch := j.chunk
 	s.node, s.lane, s.id, s.chunk, s.err, s.unread, s.left = n, l, j.id, ch, nil, nil, 0
-	s.said = slices.Grow(s.said[:0], len(ch.Items))[:len(ch.Items)]
-	clear(s.said)
+	if s.spoken {
+		clear(s.said)
+	}
+	s.took, s.said, s.oks, s.spoken = slices.Grow(s.took[:0], len(ch.Items))[:len(ch.Items)], slices.Grow(s.said[:0], len(ch.Items))[:len(ch.Items)], 0, false
+	clear(s.took)
 	s.items, s.at, s.buffer, s.ends = s.items[:0], s.at[:0], s.buffer[:0], s.ends[:0]
 }
 
@@ -47,11 +53,15 @@ func (s *handover) may(i int) bool {
 }
 
 func (s *handover) answer(i int, a fanfare.SendAnswer) {
-	to := &s.said[s.at[i]].SendAnswer
-	if to.Kind = a.Kind; a.Kind != fanfare.SendOK {
-		to.Code, to.Text = a.Code, a.Text
+	if a.Kind == fanfare.SendOK {
+		s.took[s.at[i]] = true
+		s.oks++
+		return
 	}
+	s.say(s.at[i], Said{SendAnswer: a})
 }
+
+func (s *handover) say(i int, what Said) { s.said[i], s.spoken = what, true }
 
 // make renders the items. Whoever it cannot be made for is answered here. An error is that of the whole message: nothing leaves.
 func (s *handover) make(people *batch) error {
@@ -133,7 +143,7 @@ func (s *handover) render(c fanfare.Compiled) {
 }
 
 func (s *handover) skip(i int, why fanfare.Reason, detail string) {
-	s.said[i] = Said{Skip: why, SendAnswer: fanfare.SendAnswer{Text: detail}}
+	s.say(i, Said{Skip: why, SendAnswer: fanfare.SendAnswer{Text: detail}})
 }
 
 // cannot answers an item that could not be made.
@@ -142,17 +152,21 @@ func (s *handover) cannot(i int, err error) {
 		s.skip(i, skip.Reason, skip.Detail)
 		return
 	}
-	s.said[i] = Said{Technical: true, SendAnswer: fanfare.SendAnswer{Text: err.Error()}}
+	s.say(i, Said{Technical: true, SendAnswer: fanfare.SendAnswer{Text: err.Error()}})
 }
 
-// whole says whether everybody of the chunk was taken, as most chunks are.
-func (s *handover) whole() bool {
-	for i := range s.said {
-		if a := &s.said[i]; a.Kind != fanfare.SendOK || a.Skip != "" || a.Technical {
-			return false
+// answers tells what became of everybody; nil: all were taken, as most chunks are.
+func (s *handover) answers() []Said {
+	if s.oks == len(s.took) {
+		return nil
+	}
+	all := slices.Clone(s.said)
+	for i, ok := range s.took {
+		if ok {
+			all[i].Kind = fanfare.SendOK
 		}
 	}
-	return true
+	return all
 }
 
 // contents keeps the compiled contents of the messages that a lane sends.

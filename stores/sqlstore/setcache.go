@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"container/list"
+	"strings"
 	"sync"
 
 	"fanfare"
@@ -145,6 +146,12 @@ func (t *tx) publish() {
 		in.names = nil
 		if change.bump {
 			in.changed++
+		}
+		if name := change.name; strings.HasPrefix(string(name), string(fanfare.AttributePrefix)) {
+			if e := in.sets[name]; e != nil { // tens of thousands are written at once, and few are asked for
+				c.drop(e)
+			}
+			continue
 		}
 		c.keep(in, change.slot, change.name, loaded{members: change.members})
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fanfare"
 	"fanfare/set"
@@ -159,7 +160,7 @@ func (t *tx) set(n fanfare.Slot, name fanfare.SetName) (loaded, error) {
 		return l, nil
 	}
 	l, err := t.loadRows(n, name)
-	if err == nil {
+	if err == nil && !strings.HasPrefix(string(name), string(fanfare.AttributePrefix)) { // as publish
 		t.s.sets.put(n, name, base, l)
 	}
 	return l, err
