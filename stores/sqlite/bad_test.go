@@ -130,6 +130,7 @@ func TestDamagedFirstPage(t *testing.T) {
 // TestDamagedMiddlePage damages each page behind the first in turn: what lies there is reported as damaged, by doctor too, and nothing that
 // is read is other than what was written.
 func TestDamagedMiddlePage(t *testing.T) {
+	t.Parallel()
 	name := filled(t)
 	whole, err := sqlite.Open(t.Context(), name, sqlite.Options{})
 	if err != nil {

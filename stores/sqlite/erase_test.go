@@ -244,6 +244,7 @@ func (c *crowd) nowhere(when string) {
 
 // TestErasedBytes: of who is erased no byte stays, in no file.
 func TestErasedBytes(t *testing.T) {
+	t.Parallel()
 	t.Run("while serving", func(t *testing.T) {
 		c := newCrowd(t)
 		if found := traces(t, c.name); len(found) < 10*peopleErased {

@@ -378,6 +378,7 @@ func whole(n uint64) func(fanfare.Slot) map[fanfare.Part]*set.Set {
 
 // TestViews asks the views by SQL and compares them, item by item, with what the store itself answers.
 func TestViews(t *testing.T) {
+	t.Parallel()
 	const people = 70_000 // two containers a slot
 	h := build(t, 1)
 	h.people(people, 2000)
