@@ -41,6 +41,9 @@ func (n SetName) ofAddress() bool {
 	return why == ReasonBounced || why == ReasonComplained
 }
 
+// OfAttribute says whether the set is one of those that attributes have.
+func (n SetName) OfAttribute() bool { return strings.HasPrefix(string(n), string(AttributePrefix)) }
+
 // Suppresses says whether the set is one of the suppressions.
 func (n SetName) Suppresses() bool { return strings.HasPrefix(string(n), "suppressed:") }
 

@@ -249,6 +249,27 @@ func (s *Server) changeMembers(ctx context.Context, c *call, in *membersIn) (*re
 // resolve finds recipients by external id, slot by slot, and names the ids that nobody has.
 func (s *Server) resolve(ctx context.Context, ids []string) (found map[fanfare.Slot]*set.Set, unknown []string, err error) {
 	found = make(map[fanfare.Slot]*set.Set)
+	err = s.eachResolved(ctx, ids, func(slot fanfare.Slot, id string, seq int64) {
+		members := found[slot]
+		if members == nil {
+			members = set.New()
+			found[slot] = members
+		}
+		if seq < 0 {
+			unknown = append(unknown, id)
+			return
+		}
+		members.Add(fanfare.Seq(seq)) //nolint:gosec // a store's seq
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Sort(unknown)
+	return found, unknown, nil
+}
+
+// eachResolved calls fn with the slot and the seq of each of ids, slot by slot; −1: nobody has it.
+func (s *Server) eachResolved(ctx context.Context, ids []string, fn func(slot fanfare.Slot, id string, seq int64)) error {
 	by := make(map[fanfare.Slot][]string)
 	for _, id := range ids {
 		slot := fanfare.SlotOf(id, s.Store.Slots())
@@ -257,18 +278,11 @@ func (s *Server) resolve(ctx context.Context, ids []string) (found map[fanfare.S
 	for slot, mine := range by {
 		seqs, err := s.Store.Resolve(ctx, slot, mine)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		members := set.New()
 		for i, seq := range seqs {
-			if seq < 0 {
-				unknown = append(unknown, mine[i])
-				continue
-			}
-			members.Add(fanfare.Seq(seq)) //nolint:gosec // a store's seq
+			fn(slot, mine[i], seq)
 		}
-		found[slot] = members
 	}
-	slices.Sort(unknown)
-	return found, unknown, nil
+	return nil
 }

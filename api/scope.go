@@ -161,21 +161,13 @@ func (s *Server) settleMessage(ctx context.Context, c *call, in *settleIn) (*rep
 // left names those of ids whose seq is not among the settled.
 func (s *Server) left(ctx context.Context, ids []string, settled map[fanfare.Slot][]fanfare.Seq) ([]string, error) {
 	left := []string{}
-	by := make(map[fanfare.Slot][]string)
-	for _, id := range ids {
-		slot := fanfare.SlotOf(id, s.Store.Slots())
-		by[slot] = append(by[slot], id)
-	}
-	for slot, mine := range by {
-		seqs, err := s.Store.Resolve(ctx, slot, mine)
-		if err != nil {
-			return nil, err
+	err := s.eachResolved(ctx, ids, func(slot fanfare.Slot, id string, seq int64) {
+		if _, done := slices.BinarySearch(settled[slot], fanfare.Seq(max(seq, 0))); seq < 0 || !done { //nolint:gosec // a store's seq
+			left = append(left, id)
 		}
-		for i, seq := range seqs {
-			if _, done := slices.BinarySearch(settled[slot], fanfare.Seq(max(seq, 0))); seq < 0 || !done { //nolint:gosec // a store's seq
-				left = append(left, mine[i])
-			}
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(left, strings.Compare)
 	return slices.Compact(left), nil

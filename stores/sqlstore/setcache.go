@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"container/list"
-	"strings"
 	"sync"
 
 	"fanfare"
@@ -147,7 +146,7 @@ func (t *tx) publish() {
 		if change.bump {
 			in.changed++
 		}
-		if name := change.name; strings.HasPrefix(string(name), string(fanfare.AttributePrefix)) {
+		if name := change.name; name.OfAttribute() {
 			if e := in.sets[name]; e != nil { // tens of thousands are written at once, and few are asked for
 				c.drop(e)
 			}

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
-	"strings"
 
 	"fanfare"
 	"fanfare/set"
@@ -97,12 +96,17 @@ func (s *Store) loadSet(c *conn, n fanfare.Slot, name fanfare.SetName) (loaded, 
 	if err != nil {
 		return loaded{}, err
 	}
-	if l, ok := s.sets.get(n, name, r.changed); ok {
+	return s.setOf(c, n, name, r.changed)
+}
+
+// setOf is loadSet where it is known what slots.changed is in the snapshot.
+func (s *Store) setOf(c *conn, n fanfare.Slot, name fanfare.SetName, changed int64) (loaded, error) {
+	if l, ok := s.sets.get(n, name, changed); ok {
 		return l, nil
 	}
 	l, err := c.loadRows(n, name)
 	if err == nil {
-		s.sets.put(n, name, r.changed, l)
+		s.sets.put(n, name, changed, l)
 	}
 	return l, err
 }
@@ -160,7 +164,7 @@ func (t *tx) set(n fanfare.Slot, name fanfare.SetName) (loaded, error) {
 		return l, nil
 	}
 	l, err := t.loadRows(n, name)
-	if err == nil && !strings.HasPrefix(string(name), string(fanfare.AttributePrefix)) { // as publish
+	if err == nil && !name.OfAttribute() { // as publish
 		t.s.sets.put(n, name, base, l)
 	}
 	return l, err

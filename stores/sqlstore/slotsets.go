@@ -133,16 +133,7 @@ func (s *Store) ReadSlot(ctx context.Context, n fanfare.Slot, fn func(fanfare.Sl
 		if err != nil {
 			return err
 		}
-		return fn(slotView{conn: c, s: s, slot: n, changed: r.changed, load: func(name fanfare.SetName) (loaded, error) {
-			if l, ok := s.sets.get(n, name, r.changed); ok {
-				return l, nil
-			}
-			l, err := c.loadRows(n, name)
-			if err == nil {
-				s.sets.put(n, name, r.changed, l)
-			}
-			return l, err
-		}})
+		return fn(slotView{conn: c, s: s, slot: n, changed: r.changed, load: func(name fanfare.SetName) (loaded, error) { return s.setOf(c, n, name, r.changed) }})
 	})
 }
 

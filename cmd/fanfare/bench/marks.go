@@ -3,10 +3,7 @@ package bench
 import (
 	"bufio"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +17,7 @@ import (
 	"time"
 
 	"fanfare"
+	"fanfare/cmd/fanfare/client"
 	"fanfare/cmd/fanfare/spawn"
 	"fanfare/set"
 )
@@ -239,15 +237,12 @@ func (b *bench) markOverHTTP(ctx context.Context, data, id string, names []strin
 		}
 		defer clients[i].conn.Close() //nolint:errcheck // over
 	}
-	var key struct{ Key string }
+	var key client.InboxKey
 	if err := s.Do(ctx, http.MethodPost, "/v1/inbox_keys", nil, &key); err != nil {
 		return own, told, err
 	}
 	half := len(names) / 2
-	tokens := make([]string, half)
-	for i := range tokens {
-		tokens[i] = inboxToken(key.Key, names[i])
-	}
+	tokens := signed(names[:half], key)
 	for i := range min(warm, half) { // what lies in the log and whose inboxes these are is read once
 		if _, err := clients[0].post("/v1/inbox/"+id+"/read", tokens[i], nil); err != nil {
 			return own, told, err
@@ -301,16 +296,6 @@ func measured(s *spawn.Server, most int, one func(client int, i int64) error) (m
 	return m, err
 }
 
-// inboxToken signs a token for a recipient, as an integrator does.
-func inboxToken(key, recipient string) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	claims := fmt.Appendf(nil, `{"sub":%q,"aud":"fanfare-inbox","exp":%d}`, recipient, time.Now().Add(time.Hour).Unix())
-	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(claims)
-	mac := hmac.New(sha256.New, []byte(key))
-	_, _ = mac.Write([]byte(signed)) // never fails
-	return signed + "." + encode(mac.Sum(nil))
-}
-
 // keepAlive is a connection that makes one call after the other, and costs the machine little.
 type keepAlive struct {
 	conn net.Conn
@@ -335,6 +320,11 @@ func (k *keepAlive) post(path, bearer string, body []byte) ([]byte, error) {
 	if _, err := k.conn.Write(append(k.out, body...)); err != nil {
 		return nil, err
 	}
+	return k.answer()
+}
+
+// answer reads what a call is answered.
+func (k *keepAlive) answer() ([]byte, error) {
 	r, err := http.ReadResponse(k.in, nil)
 	if err != nil {
 		return nil, err

@@ -3,13 +3,8 @@ package bench
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
@@ -68,7 +63,7 @@ func pageRow(ctx context.Context, b *bench) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	bare, err := pages(ctx, c, signed(names, serve.BenchSecret, serve.BenchSecret))
+	bare, err := pages(ctx, c, signed(names, client.InboxKey{ID: serve.BenchSecret, Key: serve.BenchSecret}))
 	if err := errors.Join(err, c.Stop(), examine(ctx, data)); err != nil {
 		return Row{}, err
 	}
@@ -223,11 +218,11 @@ func pageState(ctx context.Context, data string, names []string, messages, marks
 
 // readPages reads pages over HTTP with tokens that a key of the server has signed, after each chunk was read once.
 func readPages(ctx context.Context, s *spawn.Server, names []string) (m marked, err error) {
-	var key struct{ ID, Key string }
+	var key client.InboxKey
 	if err := s.Do(ctx, http.MethodPost, "/v1/inbox_keys", nil, &key); err != nil {
 		return m, err
 	}
-	tokens := signed(names, key.ID, key.Key)
+	tokens := signed(names, key)
 	warm, err := greet(ctx, s)
 	if err != nil {
 		return m, err
@@ -279,33 +274,14 @@ func (k *keepAlive) get(path, token string) ([]byte, error) {
 	if _, err := k.conn.Write(k.out); err != nil {
 		return nil, err
 	}
-	r, err := http.ReadResponse(k.in, nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := io.ReadAll(r.Body)
-	if err := errors.Join(err, r.Body.Close()); err != nil {
-		return nil, err
-	}
-	if r.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", r.Status, answer)
-	}
-	return answer, nil
+	return k.answer()
 }
 
-// signed makes a token for each name, as an integrator's server does.
-func signed(names []string, kid, secret string) []string {
-	part := func(v any) string {
-		b, _ := json.Marshal(v) // of texts and numbers
-		return base64.RawURLEncoding.EncodeToString(b)
-	}
-	tokens := make([]string, len(names))
-	until := time.Now().Add(time.Hour).Unix()
+// signed makes a token for each name.
+func signed(names []string, k client.InboxKey) []string {
+	tokens, until := make([]string, len(names)), time.Now().Add(time.Hour)
 	for i, name := range names {
-		text := part(map[string]string{"alg": "HS256", "typ": "JWT", "kid": kid}) + "." + part(map[string]any{"sub": name, "aud": "fanfare-inbox", "exp": until})
-		mac := hmac.New(sha256.New, []byte(secret))
-		_, _ = mac.Write([]byte(text))
-		tokens[i] = text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+		tokens[i] = k.Token(name, until)
 	}
 	return tokens
 }

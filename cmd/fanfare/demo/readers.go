@@ -2,9 +2,6 @@ package demo
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -115,42 +112,24 @@ type page struct {
 // reading is what the readers share: the key that the demo, in the place of your product's server, signs their tokens with.
 type reading struct {
 	*show
-	http   *http.Client
-	key    string
-	header string
+	http *http.Client
+	key  client.InboxKey
 }
 
 func (s *show) openInboxes(ctx context.Context) (*reading, error) {
-	var key struct{ ID, Key string }
-	if err := s.server.Do(ctx, http.MethodPost, "/v1/inbox_keys", map[string]string{"name": "demo"}, &key); err != nil {
-		return nil, err
-	}
-	head, err := json.Marshal(map[string]string{"alg": "HS256", "typ": "JWT", "kid": key.ID})
-	if err != nil {
-		return nil, err
-	}
 	kept := &http.Transport{MaxIdleConnsPerHost: atOnce}
-	return &reading{show: s, http: &http.Client{Transport: kept}, key: key.Key, header: base64.RawURLEncoding.EncodeToString(head)}, nil
+	r := &reading{show: s, http: &http.Client{Transport: kept}}
+	return r, s.server.Do(ctx, http.MethodPost, "/v1/inbox_keys", map[string]string{"name": "demo"}, &r.key)
 }
 
 // own is a client of one recipient's, with their token.
-func (r *reading) own(id string) (*client.Client, error) {
-	claims, err := json.Marshal(map[string]any{"sub": id, "aud": "fanfare-inbox", "exp": time.Now().Add(15 * time.Minute).Unix()})
-	if err != nil {
-		return nil, err
-	}
-	text := r.header + "." + base64.RawURLEncoding.EncodeToString(claims)
-	mac := hmac.New(sha256.New, []byte(r.key))
-	_, _ = mac.Write([]byte(text))
-	return &client.Client{URL: r.server.URL, Key: text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), HTTP: r.http}, nil
+func (r *reading) own(id string) *client.Client {
+	return &client.Client{URL: r.server.URL, Key: r.key.Token(id, time.Now().Add(15*time.Minute)), HTTP: r.http}
 }
 
 // visit is one person: they open their inbox, have seen it, do their deed, and look at the counts once more.
 func (r *reading) visit(ctx context.Context, id string, d deed) error {
-	c, err := r.own(id)
-	if err != nil {
-		return err
-	}
+	c := r.own(id)
 	var found page
 	if err := c.Do(ctx, http.MethodGet, "/v1/inbox", nil, &found); err != nil {
 		return err
@@ -274,10 +253,7 @@ func (s *show) report(ctx context.Context, who []string) error {
 // look shows one inbox as its owner sees it.
 func (r *reading) look(ctx context.Context, when string) error {
 	const who = 0 // a reader that reads
-	c, err := r.own(external(who))
-	if err != nil {
-		return err
-	}
+	c := r.own(external(who))
 	var found page
 	if err := c.Do(ctx, http.MethodGet, "/v1/inbox", nil, &found); err != nil {
 		return err

@@ -138,7 +138,7 @@ func (m *made) key(seq fanfare.Seq, a *attribute, of **keys, key audience.Key, a
 
 func (r *Report) compare(v fanfare.SlotView, s fanfare.Slot, alive *set.Set, m made) error {
 	for _, name := range m.names {
-		if !strings.HasPrefix(string(name), string(fanfare.AttributePrefix)) {
+		if !name.OfAttribute() {
 			continue
 		}
 		told, err := v.LoadSet(name)

@@ -191,16 +191,19 @@ type Server struct {
 	Addr string
 }
 
+// listening finds the address in a line of a server's log.
+func listening(line []byte) string {
+	var entry struct{ Msg, Addr string }
+	if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
+		return entry.Addr
+	}
+	return ""
+}
+
 // Serve starts `fanfare serve` on a data folder and waits until it is ready. listen is host:port, port 0 picks one.
 func Serve(ctx context.Context, exe, data, listen string, log io.Writer, more ...string) (*Server, error) {
 	args := append([]string{"serve", "--data", data, "--listen", listen}, more...)
-	p, err := begin(exe, args, log, func(line []byte) string {
-		var entry struct{ Msg, Addr string }
-		if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
-			return entry.Addr
-		}
-		return ""
-	})
+	p, err := begin(exe, args, log, listening)
 	if err != nil {
 		return nil, err
 	}
@@ -219,13 +222,7 @@ func Serve(ctx context.Context, exe, data, listen string, log io.Writer, more ..
 
 // Constant starts the bare loop beside inbox pages: the API with an inbox that never changes.
 func Constant(ctx context.Context, exe string) (*Server, error) {
-	p, err := begin(exe, []string{"bench-constant"}, nil, func(line []byte) string {
-		var entry struct{ Msg, Addr string }
-		if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
-			return entry.Addr
-		}
-		return ""
-	})
+	p, err := begin(exe, []string{"bench-constant"}, nil, listening)
 	if err != nil {
 		return nil, err
 	}
