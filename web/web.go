@@ -4,6 +4,8 @@
 // the API's and the page can do nothing that a script could not. It promises that text from outside never becomes HTML (html/template
 // escapes it, the script sets text only, and the policy forbids inline script and style), that a form works from this origin only,
 // and that all of it works without JavaScript, which only makes the numbers move.
+//
+// /inbox.js is not of that page: a web component that shows recipients their own inbox on the pages of other origins.
 package web
 
 import (
@@ -67,7 +69,12 @@ func New(c Config) http.Handler {
 		s.show(w, r, http.StatusForbidden, "problem", &page{Notice: &notice{Bad: true, Text: s.say(r, "problem.cross_origin")}})
 	}))
 	protected := protection.Handler(mux)
+	component := newComponent(s.assets["inbox.js"])
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/inbox.js" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			component.ServeHTTP(w, r)
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")

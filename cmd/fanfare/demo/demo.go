@@ -92,7 +92,7 @@ func (s *show) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("Look at it: %s/  (key: %s)\nStop with Ctrl-C; everything of this demo is removed then.", s.server.URL, key[:max(0, len(key)-1)])
+	s.say("Look at it: %[1]s/  (key: %[2]s)\nAn inbox on your own page: <script src=\"%[1]s/inbox.js\" defer></script> <fanfare-inbox token-url=\"/my/token\"></fanfare-inbox>\nStop with Ctrl-C; everything of this demo is removed then.", s.server.URL, key[:max(0, len(key)-1)])
 	<-ctx.Done()
 	return nil
 }
