@@ -26,7 +26,7 @@ test: servers check ## installs what the tests need, then runs every check (unde
 
 check: fmt vet staticcheck check-generated race sim fuzz vuln ## every check, with the servers that are there
 
-servers: ## fetches what the tests talk to: smtp-sink below $(SCRATCH), chromium and sqlite3 as packages (root)
+servers: ## fetches what the tests talk to: databases, brokers, smtp-sink, chromium; below $(SCRATCH) or as packages (root)
 	@scripts/servers.sh
 
 fmt: ## gofmt
