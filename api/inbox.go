@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -149,6 +150,7 @@ func (s *Server) own(o operation, body, answer reflect.Type, h func(ctx context.
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Length", strconv.Itoa(len(out)))
 			_, _ = w.Write(out) // the client is gone
 		}
 	})
@@ -222,7 +224,11 @@ func smallBody(r *http.Request, to any) error {
 
 func (s *Server) readInbox(ctx context.Context, r recipient) ([]byte, error) {
 	q := InboxQuery{Limit: 20}
-	for name, values := range r.URL.Query() {
+	var given url.Values
+	if r.URL.RawQuery != "" { // as a rule there is none
+		given = r.URL.Query()
+	}
+	for name, values := range given {
 		v := values[len(values)-1]
 		switch name {
 		case "filter":

@@ -139,6 +139,9 @@ func (s *Server) log(r *http.Request, c *call, status int, took time.Duration) {
 		level = slog.LevelDebug
 	}
 	s.requests.WithLabelValues(route, r.Method, statusClass(status)).Observe(took.Seconds())
+	if !s.Log.Enabled(r.Context(), level) {
+		return
+	}
 	args := []any{"route", route, "status", status, "ms", took.Milliseconds(), "request", c.request}
 	if c.key.ID != "" {
 		args = append(args, "key", c.key.ID)

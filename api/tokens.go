@@ -32,7 +32,8 @@ const ringTime = time.Second
 
 // Tokens makes and reads recipients' tokens.
 type Tokens struct {
-	own []byte
+	own      []byte
+	verified verified
 
 	mu   sync.Mutex
 	ring []signingKey // guarded by mu; of integrators
@@ -109,50 +110,52 @@ var (
 	errExpired = errors.New("its time is over")
 )
 
-// verify gives whose a token is, and until when. Keys are those that may have signed it.
-func verify(token string, now time.Time, keys func(kid string) ([]signingKey, error)) (sub string, until time.Time, err error) {
+// verify tells whose a token is, until when, and which key signed it: one of those that may have. Lasting: its end alone ends it.
+func verify(token string, now time.Time, keys func(kid string) ([]signingKey, error)) (h holding, lasting bool, err error) {
 	if len(token) > mostToken {
-		return "", until, errToken
+		return holding{}, false, errToken
 	}
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return "", until, fmt.Errorf("%w: it is no JWT", errToken)
+		return holding{}, false, fmt.Errorf("%w: it is no JWT", errToken)
 	}
 	var raw [3][]byte
 	for i, part := range parts {
 		if raw[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
-			return "", until, fmt.Errorf("%w: it is no JWT", errToken)
+			return holding{}, false, fmt.Errorf("%w: it is no JWT", errToken)
 		}
 	}
 	var head tokenHeader
 	if json.Unmarshal(raw[0], &head) != nil || head.Alg != "HS256" || head.Crit != nil {
-		return "", until, fmt.Errorf("%w: it has to be signed with HS256, without crit", errToken)
+		return holding{}, false, fmt.Errorf("%w: it has to be signed with HS256, without crit", errToken)
 	}
 	known, err := keys(head.Kid)
 	if err != nil {
-		return "", until, err
+		return holding{}, false, err
 	}
 	text := parts[0] + "." + parts[1]
-	if !slices.ContainsFunc(known, func(k signingKey) bool { return hmac.Equal(sign(k.secret, text), raw[2]) }) {
-		return "", until, errKey
+	signer := slices.IndexFunc(known, func(k signingKey) bool { return hmac.Equal(sign(k.secret, text), raw[2]) })
+	if signer < 0 {
+		return holding{}, false, errKey
 	}
 	var c claims
 	switch err := json.Unmarshal(raw[1], &c); {
 	case err != nil:
-		return "", until, fmt.Errorf("%w: its claims have to be sub, a text, aud, texts, and exp, a number", errToken)
+		return holding{}, false, fmt.Errorf("%w: its claims have to be sub, a text, aud, texts, and exp, a number", errToken)
 	case c.Sub == "":
-		return "", until, fmt.Errorf("%w: sub has to be an external id", errToken)
+		return holding{}, false, fmt.Errorf("%w: sub has to be an external id", errToken)
 	case !slices.Contains(c.Aud, tokenAudience):
-		return "", until, fmt.Errorf("%w: aud has to be %s", errToken, tokenAudience)
+		return holding{}, false, fmt.Errorf("%w: aud has to be %s", errToken, tokenAudience)
 	case c.Exp == nil || *c.Exp <= 0 || *c.Exp > 1<<40:
-		return "", until, fmt.Errorf("%w: exp has to be a time in seconds", errToken)
+		return holding{}, false, fmt.Errorf("%w: exp has to be a time in seconds", errToken)
 	case c.Nbf != nil && moment1(*c.Nbf).After(now.Add(tokenLeeway)):
-		return "", until, fmt.Errorf("%w: it is not to be used yet (nbf)", errToken)
+		return holding{}, false, fmt.Errorf("%w: it is not to be used yet (nbf)", errToken)
 	}
-	if until = moment1(*c.Exp); !now.Before(until) {
-		return "", until, errExpired
+	until := moment1(*c.Exp)
+	if !now.Before(until) {
+		return holding{}, false, errExpired
 	}
-	return c.Sub, until, nil
+	return holding{c.Sub, until, known[signer], head.Kid}, c.Nbf == nil, nil
 }
 
 func moment1(seconds float64) time.Time {
@@ -166,7 +169,7 @@ func (s *Server) holder(r *http.Request) (externalID string, until time.Time, er
 	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", until, problem(http.StatusUnauthorized, "no_token", "Give the recipient's token: Authorization: Bearer TOKEN. POST /v1/recipients/{external_id}/token makes one.")
 	}
-	externalID, until, err = verify(strings.TrimSpace(token), time.Now(), func(kid string) ([]signingKey, error) { return s.signers(r.Context(), kid) })
+	externalID, until, err = s.Tokens.check(strings.TrimSpace(token), time.Now(), func(kid string) ([]signingKey, error) { return s.signers(r.Context(), kid) })
 	switch {
 	case errors.Is(err, errExpired):
 		err = problem(http.StatusUnauthorized, "token_expired", "The token's time is over; get another one.")

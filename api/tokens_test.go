@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func TestTokensAreVerified(t *testing.T) {
 		"nothing":                 {"", "", errToken},
 		"a signature cut shorter": {signed[:len(signed)-4], "", errToken},
 	} {
-		sub, until, err := verify(c.token, now, func(kid string) (ring []signingKey, _ error) {
+		h, _, err := verify(c.token, now, func(kid string) (ring []signingKey, _ error) {
 			for _, k := range []signingKey{{"1", []byte("k1")}, {"2", []byte("k2")}} {
 				if kid == "" || kid == k.id {
 					ring = append(ring, k)
@@ -74,8 +75,8 @@ func TestTokensAreVerified(t *testing.T) {
 			}
 			return ring, nil
 		})
-		if sub != c.sub || !errors.Is(err, c.err) || err == nil && !until.After(now) {
-			t.Errorf("%s: %q until %v, %v", name, sub, until, err)
+		if h.sub != c.sub || !errors.Is(err, c.err) || err == nil && !h.until.After(now) {
+			t.Errorf("%s: %q until %v, %v", name, h.sub, h.until, err)
 		}
 	}
 }
@@ -180,5 +181,72 @@ func TestATokensFaultIsNamed(t *testing.T) {
 				t.Errorf("%s signed with %s: %v", body, key, err)
 			}
 		}
+	}
+}
+
+// TestAKnownTokenIsLookedAtAgain: what is remembered of a token never outlives its end or its key, and one that may not be used yet is not remembered.
+func TestAKnownTokenIsLookedAtAgain(t *testing.T) {
+	tokens, now := NewTokens([]byte("installation")), time.Unix(1_800_000_000, 0)
+	ring := []signingKey{{"1", []byte("k1")}, {"2", []byte("k2")}}
+	check := func(token string, at time.Time) (string, error) {
+		sub, until, err := tokens.check(token, at, func(kid string) (found []signingKey, _ error) {
+			for _, k := range ring {
+				if kid == "" || k.id == kid {
+					found = append(found, k)
+				}
+			}
+			return found, nil
+		})
+		if (err == nil) != until.After(at) {
+			t.Errorf("until %v, %v", until, err)
+		}
+		return sub, err
+	}
+	const hs256, named = `{"alg":"HS256"}`, `{"alg":"HS256","kid":"2"}`
+	of := func(key, head, sub string) string {
+		return jwt(key, head, `{"sub":"`+sub+`","aud":"fanfare-inbox","exp":1800000060}`)
+	}
+	one, two := of("k1", hs256, "u1"), of("k2", named, "u2")
+	for range 3 {
+		for token, want := range map[string]string{one: "u1", two: "u2"} {
+			if sub, err := check(token, now); sub != want || err != nil {
+				t.Errorf("%q, %v; want %s", sub, err, want)
+			}
+		}
+	}
+	if n := len(tokens.verified.now); n != 2 {
+		t.Errorf("%d are remembered", n)
+	}
+	if _, err := check(one, now.Add(time.Minute)); !errors.Is(err, errExpired) {
+		t.Errorf("after its end: %v", err)
+	}
+	if _, err := check(one[:len(one)-1]+"A", now); !errors.Is(err, errToken) {
+		t.Errorf("another signature: %v", err)
+	}
+	ring = []signingKey{{"1", []byte("another")}, {"2", []byte("k2")}}
+	if _, err := check(one, now); !errors.Is(err, errKey) {
+		t.Errorf("another secret: %v", err)
+	}
+	ring = ring[:1]
+	if _, err := check(two, now); !errors.Is(err, errKey) {
+		t.Errorf("a key that was revoked: %v", err)
+	}
+	ring = []signingKey{{"1", []byte("k1")}}
+	early := jwt("k1", hs256, `{"sub":"u3","aud":"fanfare-inbox","exp":1800000900,"nbf":1800000300}`)
+	for at, good := range map[time.Duration]bool{0: false, 5 * time.Minute: true} {
+		if _, err := check(early, now.Add(at)); (err == nil) != good {
+			t.Errorf("nbf, after %v: %v", at, err)
+		}
+	}
+	for i := range 3 * verifiedBytes / 200 {
+		if i%50 == 0 { // one that is asked with stays
+			if _, found := tokens.verified.find(sha256.Sum256([]byte(one))); !found {
+				t.Fatalf("%d others, and it is forgotten", i)
+			}
+		}
+		tokens.verified.add(sha256.Sum256(strconv.AppendInt(nil, int64(i), 10)), holding{})
+	}
+	if n := len(tokens.verified.now) + len(tokens.verified.old); n > 2*verifiedBytes/200 {
+		t.Errorf("%d are remembered", n)
 	}
 }

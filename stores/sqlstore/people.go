@@ -49,6 +49,13 @@ func (s *Store) Recipient(ctx context.Context, externalID string) (fanfare.Recip
 
 // Resolve implements fanfare.People.
 func (s *Store) Resolve(ctx context.Context, n fanfare.Slot, ids []string) (seqs []int64, err error) {
+	if len(ids) == 1 {
+		seq, err := s.find(ctx, n, ids[0])
+		if err != nil {
+			return nil, err
+		}
+		return []int64{seq}, nil
+	}
 	err = s.readSlot(ctx, n, func(c *conn) (err error) {
 		seqs, err = c.resolve(n, ids)
 		return err

@@ -42,6 +42,7 @@ type Store struct {
 	frozen   audienceCache
 	receipts receiptCache
 	folding  folding
+	finds    finds
 
 	purging sync.Mutex // held by the one that purges
 	wiped   int64      // guarded by purging: how many erasures the pages were looked through for
@@ -139,7 +140,10 @@ func (s *Store) has(n fanfare.Slot) error {
 }
 
 // read runs fn on one snapshot.
-func (s *Store) read(ctx context.Context, fn func(c *conn) error) (err error) {
+func (s *Store) read(ctx context.Context, fn func(c *conn) error) error { return s.look(ctx, true, fn) }
+
+// look is read; without a snapshot for one statement, which is its own.
+func (s *Store) look(ctx context.Context, snapshot bool, fn func(c *conn) error) (err error) {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -150,7 +154,10 @@ func (s *Store) read(ctx context.Context, fn func(c *conn) error) (err error) {
 	}
 	done := false
 	defer func() { // fn may panic, or end its goroutine as tests do
-		end := c.plain("ROLLBACK")
+		var end error
+		if snapshot {
+			end = c.plain("ROLLBACK")
+		}
 		if !done || end != nil {
 			end = errors.Join(end, c.close())
 		} else {
@@ -160,8 +167,10 @@ func (s *Store) read(ctx context.Context, fn func(c *conn) error) (err error) {
 			err = end
 		}
 	}()
-	if err := c.begin(s.dialect.BeginRead); err != nil {
-		return err
+	if snapshot {
+		if err := c.begin(s.dialect.BeginRead); err != nil {
+			return err
+		}
 	}
 	err = fn(c)
 	done = true

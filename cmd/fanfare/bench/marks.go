@@ -1,14 +1,11 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -294,49 +291,6 @@ func measured(s *spawn.Server, most int, one func(client int, i int64) error) (m
 	after, err := s.CPU()
 	m.cpu = after - before
 	return m, err
-}
-
-// keepAlive is a connection that makes one call after the other, and costs the machine little.
-type keepAlive struct {
-	conn net.Conn
-	in   *bufio.Reader
-	out  []byte
-	head string
-}
-
-func dial(ctx context.Context, s *spawn.Server) (*keepAlive, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", s.Addr)
-	if err != nil {
-		return nil, err
-	}
-	return &keepAlive{conn: conn, in: bufio.NewReader(conn), head: " HTTP/1.1\r\nHost: " + s.Addr + "\r\nContent-Type: application/json\r\nAuthorization: Bearer "}, nil
-}
-
-func (k *keepAlive) post(path, bearer string, body []byte) ([]byte, error) {
-	k.out = append(k.out[:0], "POST "...)
-	k.out = append(append(append(k.out, path...), k.head...), bearer...)
-	k.out = fmt.Appendf(k.out, "\r\nContent-Length: %d\r\n\r\n", len(body))
-	if _, err := k.conn.Write(append(k.out, body...)); err != nil {
-		return nil, err
-	}
-	return k.answer()
-}
-
-// answer reads what a call is answered.
-func (k *keepAlive) answer() ([]byte, error) {
-	r, err := http.ReadResponse(k.in, nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := io.ReadAll(r.Body)
-	if err := errors.Join(err, r.Body.Close()); err != nil {
-		return nil, err
-	}
-	if r.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("%s: %s", r.Status, answer)
-	}
-	return answer, nil
 }
 
 // transactionEach writes a row for each mark, as is usual.

@@ -261,22 +261,6 @@ func pages(ctx context.Context, s *spawn.Server, tokens []string) (m marked, err
 	return m, errors.Join(err, err2)
 }
 
-func greet(ctx context.Context, s *spawn.Server) (*keepAlive, error) {
-	if s.Client == nil { // it has no keys of its own
-		s.Client = &client.Client{}
-	}
-	return dial(ctx, s)
-}
-
-func (k *keepAlive) get(path, token string) ([]byte, error) {
-	k.out = append(append(k.out[:0], "GET "...), path...)
-	k.out = append(append(append(k.out, " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "...), token...), "\r\n\r\n"...)
-	if _, err := k.conn.Write(k.out); err != nil {
-		return nil, err
-	}
-	return k.answer()
-}
-
 // signed makes a token for each name.
 func signed(names []string, k client.InboxKey) []string {
 	tokens, until := make([]string, len(names)), time.Now().Add(time.Hour)

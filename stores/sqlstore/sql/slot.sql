@@ -199,6 +199,9 @@ UPDATE recipients_/*slot*/ SET mailbox = ?, updated_at = ?, email = ?, phone = ?
 -- name: recipients.by_id
 SELECT seq, external_id, email, phone, locale, time_zone, attributes, updated_at, mailbox FROM recipients_/*slot*/ WHERE external_id = ?;
 
+-- name: recipients.seq
+SELECT seq FROM recipients_/*slot*/ WHERE external_id = ?;
+
 -- name: recipients.known
 WITH want (external_id) AS (VALUES /*rows*/(?)/*end*/)
 SELECT r.seq, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
