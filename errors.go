@@ -19,4 +19,6 @@ var (
 	ErrReadOnly = errors.New("not writable")
 	ErrForeign  = errors.New("made by a newer version, or no Fanfare database")
 	ErrUsage    = errors.New("wrong usage")
+	// ErrElsewhere: in the data folder of another node.
+	ErrElsewhere = errors.New("kept by another node")
 )

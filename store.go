@@ -169,12 +169,21 @@ type Import struct {
 type Node struct {
 	Name        string
 	Incarnation int64
+	Folder      string // names its data folder: one name is one folder's
+	Version     string
 	Roles       []string
 	SeenAt      time.Time      // set by the store
+	Left        bool           // it was stopped in order: it writes nothing more
 	Free        map[string]int // free claims by provider
 	Claims      map[string]int // held claims by provider
 	Waiting     map[MessageNum]WaitingFor
 }
+
+// NodeTime is how long the report of a node counts.
+const NodeTime = 5 * time.Second
+
+// Alive says whether the node is there by now, by the database's clock.
+func (n *Node) Alive(now time.Time) bool { return !n.Left && now.Sub(n.SeenAt) < NodeTime }
 
 // AuditEntry says who did what.
 type AuditEntry struct {

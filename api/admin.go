@@ -37,9 +37,10 @@ type keyPath struct {
 type nodeView struct {
 	Name        string         `json:"name"`
 	Incarnation int64          `json:"incarnation"`
+	Version     string         `json:"version"`
 	Roles       []string       `json:"roles" nullable:"false"`
 	SeenAt      time.Time      `json:"seen_at"`
-	Alive       bool           `json:"alive" doc:"It was heard within the last five seconds."`
+	Alive       bool           `json:"alive" doc:"It was heard within the last five seconds, and was not stopped since."`
 	Free        map[string]int `json:"free" doc:"Free claims by provider."`
 	Claims      map[string]int `json:"claims" doc:"Held claims by provider."`
 }
@@ -166,8 +167,8 @@ func (s *Server) nodes(ctx context.Context) (all []nodeView, err error) {
 	err = s.Store.View(ctx, func(v fanfare.ControlView) error {
 		rows, err := v.Nodes()
 		for _, n := range rows {
-			all = append(all, nodeView{Name: n.Name, Incarnation: n.Incarnation, Roles: append([]string{}, n.Roles...), SeenAt: n.SeenAt,
-				Alive: v.Now().Sub(n.SeenAt) <= nodeTime, Free: counts(n.Free), Claims: counts(n.Claims)})
+			all = append(all, nodeView{Name: n.Name, Incarnation: n.Incarnation, Version: n.Version, Roles: append([]string{}, n.Roles...), SeenAt: n.SeenAt,
+				Alive: n.Alive(v.Now()), Free: counts(n.Free), Claims: counts(n.Claims)})
 		}
 		return err
 	})

@@ -69,12 +69,12 @@ type Imports interface {
 	// Accept takes a whole body to disk and queues the import; then (nil: nothing) runs in the transaction that queues it. An error that is
 	// fanfare.ErrUsage says what is wrong with the file.
 	Accept(ctx context.Context, body io.Reader, o ImportOptions, then func(fanfare.ControlTx, fanfare.Import) error) (fanfare.Import, error)
-	// Refused opens the CSV file of the refused rows; fs.ErrNotExist where none was refused.
-	Refused(id string) (io.ReadCloser, error)
+	// Refused opens the CSV file of the refused rows; fs.ErrNotExist where none was refused, fanfare.ErrElsewhere if it lies with another node.
+	Refused(i fanfare.Import) (io.ReadCloser, error)
 	Confirm(ctx context.Context, id string) (fanfare.Import, error)
 	Cancel(ctx context.Context, id string) (fanfare.Import, error)
 	// Waiting says why an import does not go on just now; empty: it does.
-	Waiting(id string) string
+	Waiting(i fanfare.Import) string
 }
 
 // ImportOptions says how one import is read and what becomes of its list.

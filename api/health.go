@@ -54,6 +54,18 @@ func (s *Server) healthRoutes() {
 	})
 }
 
+// HealthHandler answers what every node answers, whatever its roles: /healthz, /readyz and /metrics.
+func (s *Server) HealthHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", "/metrics":
+			s.ServeHTTP(w, r)
+			return
+		}
+		problem(http.StatusNotFound, "no_role", "This node has not the role api; ask one that has (GET /v1/nodes there lists them all).").write(w, requestID(r.Header.Get("X-Request-Id")))
+	})
+}
+
 func (s *Server) well(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

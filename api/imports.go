@@ -36,7 +36,7 @@ func (s *Server) viewImport(i fanfare.Import) importView {
 	v := importView{ID: i.ID, State: string(i.State), Detail: i.Detail, List: i.List, Rows: i.Rows, Created: i.Created, Updated: i.Updated, Unchanged: i.Unchanged,
 		Duplicates: i.Duplicates, Failed: i.Failed, CreatedAt: i.CreatedAt, UpdatedAt: i.UpdatedAt}
 	if i.State == fanfare.ImportQueued || i.State == fanfare.ImportRunning {
-		v.Waiting = text(s.Imports.Waiting(i.ID))
+		v.Waiting = text(s.Imports.Waiting(i))
 	}
 	return v
 }
@@ -186,10 +186,14 @@ func (s *Server) listImports(ctx context.Context, _ *call, in *Page) (*reply[lis
 }
 
 func (s *Server) importErrors(ctx context.Context, _ *call, in *importPath) (func(http.ResponseWriter), error) {
-	if _, err := s.readImport(ctx, in.ID); err != nil {
+	i, err := s.readImport(ctx, in.ID)
+	if err != nil {
 		return nil, err
 	}
-	f, err := s.Imports.Refused(in.ID)
+	f, err := s.Imports.Refused(i)
+	if errors.Is(err, fanfare.ErrElsewhere) {
+		return nil, conflict("elsewhere", "%v; ask that node for the refused rows.", err)
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -162,9 +162,6 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-// nodeTime is how long the report of a node counts.
-const nodeTime = 5 * time.Second
-
 // waiting gives why messages wait, as the nodes say; of several nodes the one that waits longest speaks.
 func waiting(v fanfare.ControlView) (map[fanfare.MessageNum]fanfare.WaitingFor, error) {
 	nodes, err := v.Nodes()
@@ -173,7 +170,7 @@ func waiting(v fanfare.ControlView) (map[fanfare.MessageNum]fanfare.WaitingFor, 
 	}
 	found := make(map[fanfare.MessageNum]fanfare.WaitingFor)
 	for _, n := range nodes {
-		if v.Now().Sub(n.SeenAt) > nodeTime {
+		if !n.Alive(v.Now()) {
 			continue
 		}
 		for m, w := range n.Waiting {

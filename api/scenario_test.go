@@ -132,6 +132,8 @@ func TestImports(t *testing.T) {
 		{call: "GET /v1/imports/imp_1/errors", status: 200, has: "line,reason"},
 		{call: "GET /v1/imports/imp_2/errors", status: 200, has: "7,wrong"},
 		{call: "GET /v1/imports/imp_9/errors", status: 404},
+		{call: "POST /v1/imports", body: "id\nu1\n", header: csv, status: 202, has: `"imp_3"`},
+		{call: "GET /v1/imports/imp_3/errors", status: 409, has: `"code":"elsewhere" ~ node b`},
 		{call: "POST /v1/imports/imp_1/confirm", status: 409, has: `"code":"state" ~ only a held one`},
 		{call: "POST /v1/imports/imp_1/cancel", status: 200, has: `"state":"cancelled" ~ "waiting":null`},
 		{call: "POST /v1/imports/imp_9/cancel", status: 404},

@@ -137,11 +137,14 @@ func (f *files) Accept(ctx context.Context, body io.Reader, o api.ImportOptions,
 	return i, err
 }
 
-func (f *files) Refused(id string) (io.ReadCloser, error) {
-	if id == "imp_2" {
+func (f *files) Refused(i fanfare.Import) (io.ReadCloser, error) {
+	switch i.ID {
+	case "imp_3":
+		return nil, fmt.Errorf("import %s, node b: %w", i.ID, fanfare.ErrElsewhere)
+	case "imp_2":
 		return io.NopCloser(strings.NewReader("line,reason\n7,wrong\n")), nil
 	}
-	return nil, &fs.PathError{Op: "open", Path: id, Err: fs.ErrNotExist}
+	return nil, &fs.PathError{Op: "open", Path: i.ID, Err: fs.ErrNotExist}
 }
 
 func (f *files) Confirm(context.Context, string) (fanfare.Import, error) {
@@ -160,8 +163,8 @@ func (f *files) Cancel(ctx context.Context, id string) (i fanfare.Import, err er
 }
 
 // Waiting says that imp_1 waits.
-func (f *files) Waiting(id string) string {
-	if id == "imp_1" {
+func (f *files) Waiting(i fanfare.Import) string {
+	if i.ID == "imp_1" {
 		return "there is no space left"
 	}
 	return ""

@@ -27,6 +27,9 @@ const (
 	wallSlack     = time.Millisecond
 )
 
+// BootClock gives a clock that runs on while the machine sleeps.
+func BootClock() func() Instant { return newBootClock().now }
+
 func newBootClock() *bootClock { return &bootClock{start: time.Now()} }
 
 // elapsed gives both clocks since the start.

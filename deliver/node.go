@@ -48,9 +48,11 @@ type Config struct {
 	// Unsubscribe makes the one-click link of an item; empty: without. Nil: always without.
 	Unsubscribe func(m *fanfare.Message, r *fanfare.Recipient) string
 	Nudge       func() // claims became free; nil: nobody asks
-	Logger      *slog.Logger
-	Grace       time.Duration // 0: fanfare.GraceTime
-	Now         func() Instant
+	// Tell keeps what the node says of itself every second, and once more at its end; nil: as a row of its own.
+	Tell   func(ctx context.Context, row fanfare.Node) error
+	Logger *slog.Logger
+	Grace  time.Duration // 0: fanfare.GraceTime
+	Now    func() Instant
 }
 
 // Node is one worker: the core's shell. All methods but Run may be called from anywhere.
@@ -125,6 +127,11 @@ func New(c Config) *Node {
 	}
 	if c.Nudge == nil {
 		c.Nudge = func() {}
+	}
+	if c.Tell == nil {
+		c.Tell = func(ctx context.Context, row fanfare.Node) error {
+			return c.Store.Update(ctx, func(tx fanfare.ControlTx) error { return tx.PutNode(row) })
+		}
 	}
 	n := &Node{Config: c, core: NewCore(CoreConfig{Owner: c.Owner, ShardOf: c.Store.ShardOf}), reload: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		lanes: make(map[string]*laneShell), conns: make(map[ConnID]*lines), batches: make(map[ClaimID]*batch), tasks: make(map[string]fanfare.Subscription),
@@ -540,7 +547,7 @@ func (n *Node) tell(ctx context.Context) {
 		if ctx.Err() != nil {
 			row.Free, row.Claims, row.Waiting = nil, nil, nil
 		}
-		err := n.Store.Update(n.calls, func(tx fanfare.ControlTx) error { return tx.PutNode(row) })
+		err := n.Tell(n.calls, row)
 		if ctx.Err() != nil {
 			return
 		}

@@ -35,6 +35,8 @@ type Options struct {
 	Replace      bool              `json:"replace,omitempty"`      // the list's members become those of the file
 	Suppressions bool              `json:"suppressions,omitempty"` // the rows say who gets nothing, see suppressionRows
 	Confirmed    bool              `json:"confirmed,omitempty"`    // a person said so, though many rows were refused
+	Folder       string            `json:"folder,omitempty"`       // of the data folder that the file lies in; empty: this one's
+	Node         string            `json:"node,omitempty"`         // whose that was
 	ErrorsBytes  int64             `json:"errors_bytes,omitempty"` // length of the file of refused rows after the last finished block
 	// Then runs in the transaction that queues the import; nil: nothing. It may run again after a conflict.
 	Then func(fanfare.ControlTx, fanfare.Import) error `json:"-"`
@@ -57,11 +59,27 @@ type Importer struct {
 	wake  chan struct{}
 	block int      // rows
 	left  []string // ids of files that were there at the start; only Run uses it
+	at    Place
 
 	mu     sync.Mutex
 	cancel map[string]context.CancelFunc // guarded by mu; of the running import
 	wanted map[string]bool               // guarded by mu; cancelled by a person
 	waits  map[string]string             // guarded by mu; why an import does not go on, until it does
+}
+
+// Place is where an importer's files lie: several nodes share the database, none the files.
+type Place struct{ Folder, Node string }
+
+// At has the importer take up the imports of its place only. It is called before Run.
+func (im *Importer) At(p Place) { im.at = p }
+
+// Elsewhere tells which node has the file of an import; false: this one.
+func (im *Importer) Elsewhere(i *fanfare.Import) (node string, away bool) {
+	var o Options
+	if json.Unmarshal(i.Options, &o) != nil || o.Folder == "" || o.Folder == im.at.Folder {
+		return "", false // what cannot be read fails where it is taken up
+	}
+	return o.Node, true
 }
 
 // NewImporter makes the folder if it is missing.
@@ -120,6 +138,7 @@ func (im *Importer) Accept(ctx context.Context, body io.Reader, list string, o O
 
 // queue answers gone if it is certain that the import is not queued.
 func (im *Importer) queue(ctx context.Context, imp *fanfare.Import, file string, o Options) (gone bool, err error) {
+	o.Folder, o.Node = im.at.Folder, im.at.Node
 	if err := prepare(imp, file, o); err != nil {
 		return true, err
 	}
@@ -288,13 +307,32 @@ func over(s fanfare.ImportState) bool {
 	return s == fanfare.ImportDone || s == fanfare.ImportFailed || s == fanfare.ImportCancelled
 }
 
+// next gives the oldest import, if its file is here. An older one of another node that lives comes first, since of one row in two files the
+// later file's is to stay; one of a node that is gone waits for it and keeps nobody else waiting.
 func (im *Importer) next(ctx context.Context) (imp fanfare.Import, ok bool, err error) {
 	err = im.store.View(ctx, func(v fanfare.ControlView) error {
+		imp, ok = fanfare.Import{}, false
 		all, err := v.Imports(fanfare.ImportQueued, fanfare.ImportRunning)
-		for _, i := range all { // newest first: the last one is the oldest
-			imp, ok = i, true
+		if err != nil || len(all) == 0 {
+			return err
 		}
-		return err
+		var nodes []fanfare.Node
+		for _, i := range slices.Backward(all) { // newest first
+			node, away := im.Elsewhere(&i)
+			if !away {
+				imp, ok = i, true
+				return nil
+			}
+			if nodes == nil {
+				if nodes, err = v.Nodes(); err != nil {
+					return err
+				}
+			}
+			if slices.ContainsFunc(nodes, func(n fanfare.Node) bool { return n.Name == node && n.Alive(v.Now()) }) {
+				return nil
+			}
+		}
+		return nil
 	})
 	return imp, ok, err
 }

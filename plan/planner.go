@@ -18,7 +18,6 @@ const (
 	leaseName  = "planner"
 	leaseTime  = 5 * time.Second
 	leaseRetry = time.Second     // between two tries to get it
-	nodeTime   = 5 * time.Second // a node that was silent for longer is not reckoned with
 	graceLeast = 5 * time.Second // a start_grace below is taken as this: the planner itself may be busy for a moment
 	freezeWait = time.Second     // after an audience that could not be frozen
 	logEvery   = 10 * time.Second

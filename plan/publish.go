@@ -97,7 +97,7 @@ func (p *Planner) free(now time.Time, nodes []fanfare.Node) map[string]int {
 		}
 	}
 	for _, n := range nodes {
-		if now.Sub(n.SeenAt) >= nodeTime || p.Free != nil && n.Name == p.Node {
+		if !n.Alive(now) || p.Free != nil && n.Name == p.Node {
 			continue
 		}
 		for provider, free := range n.Free {

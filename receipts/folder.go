@@ -38,10 +38,7 @@ func (f *Folder) Run(ctx context.Context) error {
 	for last := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), foldEnd)
-			defer cancel()
-			f.all(end)
-			return nil
+			return f.End(ctx)
 		case now := <-tick.C:
 			if now.Sub(last) >= foldEvery || f.full(ctx) {
 				f.all(ctx)
@@ -49,6 +46,25 @@ func (f *Folder) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// End waits for ctx to end, then folds once what nobody else folds, and lets go of the leases: the next one need not wait for them.
+func (f *Folder) End(ctx context.Context) error {
+	<-ctx.Done()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), foldEnd)
+	defer cancel()
+	f.all(end)
+	if err := f.Store.Update(end, func(tx fanfare.ControlTx) error {
+		for shard := range f.Store.Shards() {
+			if _, err := tx.TakeLease(foldLog+strconv.Itoa(shard), f.Node, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil && !errors.Is(err, fanfare.ErrClosed) {
+		f.Logger.Debug("the leases of folding run out by themselves", "error", err)
+	}
+	return nil
 }
 
 // full says whether some log should not wait.

@@ -221,6 +221,9 @@ func (v *controlView) Imports(states ...fanfare.ImportState) (found []fanfare.Im
 
 // nodeBody is what a node's row keeps as JSON.
 type nodeBody struct {
+	Folder  string `json:",omitempty"`
+	Version string `json:",omitempty"`
+	Left    bool   `json:",omitempty"`
 	Roles   []string
 	Free    map[string]int
 	Claims  map[string]int
@@ -233,8 +236,8 @@ func (v *controlView) Nodes() (all []fanfare.Node, err error) {
 		if err := v.c.decode("node "+text(r[0]), r[3], &b); err != nil {
 			return err
 		}
-		all = append(all, fanfare.Node{Name: text(r[0]), Incarnation: integer(r[1]), SeenAt: moment(r[2]), Roles: b.Roles, Free: b.Free,
-			Claims: b.Claims, Waiting: b.Waiting})
+		all = append(all, fanfare.Node{Name: text(r[0]), Incarnation: integer(r[1]), SeenAt: moment(r[2]), Folder: b.Folder, Version: b.Version, Left: b.Left,
+			Roles: b.Roles, Free: b.Free, Claims: b.Claims, Waiting: b.Waiting})
 		return nil
 	}, "nodes.list")
 	return all, err

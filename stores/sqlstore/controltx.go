@@ -90,7 +90,7 @@ func (x *controlTx) PutImport(i fanfare.Import) error {
 }
 
 func (x *controlTx) PutNode(n fanfare.Node) error {
-	body, err := encode(nodeBody{n.Roles, n.Free, n.Claims, n.Waiting}, false)
+	body, err := encode(nodeBody{n.Folder, n.Version, n.Left, n.Roles, n.Free, n.Claims, n.Waiting}, false)
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func imports(x *fixture) {
 }
 
 func nodes(x *fixture) {
-	n := fanfare.Node{Name: "n1", Incarnation: 1 << 60, Roles: []string{"api", "worker"}, Free: map[string]int{"mail": 3}, Claims: map[string]int{"mail": 1},
+	n := fanfare.Node{Name: "n1", Incarnation: 1 << 60, Folder: "f", Version: "v1", Left: true, Roles: []string{"api", "worker"}, Free: map[string]int{"mail": 3}, Claims: map[string]int{"mail": 1},
 		Waiting: map[fanfare.MessageNum]fanfare.WaitingFor{7: {Reason: fanfare.WaitRate, Since: x.now()}}}
 	x.update(func(tx fanfare.ControlTx) error {
 		x.ok(tx.PutNode(fanfare.Node{Name: "n2"}))

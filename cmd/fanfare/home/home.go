@@ -25,6 +25,7 @@ import (
 // Folder is a data folder that this process has locked.
 type Folder struct {
 	Dir         string
+	ID          string // of the folder itself, for good: two that share a name are told apart by it
 	Node        string
 	Incarnation int64
 	lock        *os.File
@@ -82,7 +83,14 @@ func (f *Folder) prepare(node string) error {
 	default:
 		f.Node = "node-" + strings.ToLower(rand.Text()[:8])
 	}
-	if err := WriteFile(filepath.Join(f.Dir, "node"), []byte(f.Node+" "+strconv.FormatInt(f.Incarnation, 10)+"\n")); err != nil {
+	if err := f.Raise(f.Incarnation); err != nil {
+		return err
+	}
+	if f.ID, err = f.Read("folder"); err == nil && f.ID == "" {
+		f.ID = strings.ToLower(rand.Text()[:16])
+		err = WriteFile(f.Path("folder"), []byte(f.ID+"\n"))
+	}
+	if err != nil {
 		return err
 	}
 	if err := f.lock.Truncate(0); err != nil {
@@ -90,6 +98,12 @@ func (f *Folder) prepare(node string) error {
 	}
 	_, err = f.lock.WriteAt(fmt.Appendf(nil, "process %d, node %s\n", os.Getpid(), f.Node), 0)
 	return err
+}
+
+// Raise makes this start a higher incarnation: the database knows a former one of this name that was not this folder's.
+func (f *Folder) Raise(incarnation int64) error {
+	f.Incarnation = incarnation
+	return WriteFile(f.Path("node"), []byte(f.Node+" "+strconv.FormatInt(f.Incarnation, 10)+"\n"))
 }
 
 // Read gives a file of the folder without the space around it; empty if it is missing.

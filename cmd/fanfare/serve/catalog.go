@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -158,7 +159,10 @@ func (s shelf) Try(ctx context.Context, p fanfare.Provider) error {
 }
 
 // files is what the API knows of imports.
-type files struct{ importer *people.Importer }
+type files struct {
+	importer *people.Importer
+	heard    func(node string) bool // whether another node lives
+}
 
 // Accept implements api.Imports.
 func (f files) Accept(ctx context.Context, body io.Reader, o api.ImportOptions, then func(fanfare.ControlTx, fanfare.Import) error) (fanfare.Import, error) {
@@ -170,7 +174,12 @@ func (f files) Accept(ctx context.Context, body io.Reader, o api.ImportOptions, 
 }
 
 // Refused implements api.Imports.
-func (f files) Refused(id string) (io.ReadCloser, error) { return os.Open(f.importer.ErrorsFile(id)) }
+func (f files) Refused(i fanfare.Import) (io.ReadCloser, error) {
+	if node, away := f.importer.Elsewhere(&i); away {
+		return nil, fmt.Errorf("import %s, node %s: %w", i.ID, node, fanfare.ErrElsewhere)
+	}
+	return os.Open(f.importer.ErrorsFile(i.ID))
+}
 
 // Confirm implements api.Imports.
 func (f files) Confirm(ctx context.Context, id string) (fanfare.Import, error) {
@@ -183,7 +192,15 @@ func (f files) Cancel(ctx context.Context, id string) (fanfare.Import, error) {
 }
 
 // Waiting implements api.Imports.
-func (f files) Waiting(id string) string { return f.importer.Waiting(id) }
+func (f files) Waiting(i fanfare.Import) string {
+	if node, away := f.importer.Elsewhere(&i); away {
+		if !f.heard(node) {
+			return "its file lies with the node " + node + ", which is not heard; it goes on when that is back"
+		}
+		return ""
+	}
+	return f.importer.Waiting(i.ID)
+}
 
 // tester sends a message's content to somebody, outside of any audience and never counted.
 type tester struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // run serves until ctx ends, or until a part fails. Then no new request is taken, what is under way ends within its grace and is
@@ -35,14 +36,26 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 			}
 		})
 	}
+	if !n.has(roleWorker) {
+		start(&last, noting, n.presence.run)
+	}
+	n.begin(working)
 	start(&last, noting, n.guard.Run)
-	start(&last, noting, n.folder.Run)
-	start(&parts, working, n.worker.Run)
-	start(&parts, working, n.planner.Run)
-	start(&parts, working, n.importer.Run)
-	start(&parts, working, n.indexer.Run)
-	start(&parts, working, n.purge)
-	start(&parts, working, n.hub.Run)
+	start(&parts, working, n.importer.Run) // files lie where they were taken in
+	if n.has(rolePlanner) {
+		start(&last, noting, n.folder.Run)
+		start(&parts, working, n.planner.Run)
+		start(&parts, working, n.indexer.Run)
+		start(&parts, working, n.purge)
+	} else {
+		start(&last, noting, n.folder.End)
+	}
+	if n.has(roleWorker) {
+		start(&parts, working, n.worker.Run)
+	}
+	if n.has(roleAPI) {
+		start(&parts, working, n.hub.Run)
+	}
 	start(&parts, working, func(ctx context.Context) error { return answer(ctx, l, n.handler, n.Log) })
 	if admin != nil {
 		start(&parts, working, func(ctx context.Context) error { return answer(ctx, admin, n.api.MetricsHandler(), n.Log) })
@@ -53,6 +66,20 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 	parts.Wait()
 	stopNoting()
 	last.Wait()
+	if err := n.presence.leave(ctx); err != nil {
+		n.Log.Debug("the others learn only by its silence that this node has stopped", "error", err)
+	}
 	n.Log.Info("stopped")
 	return errors.Join(failed...)
+}
+
+// begin waits, if others live, until they know of this node: then they ask for what it writes.
+func (n *node) begin(ctx context.Context) {
+	if n.late {
+		select {
+		case <-ctx.Done():
+		case <-time.After(joinTime):
+		}
+	}
+	n.presence.belong(n.presence.now())
 }

@@ -12,6 +12,7 @@ import (
 const (
 	purgeEvery = 15 * time.Second
 	purgeAgain = time.Second
+	purgeLease = time.Minute // only saves work
 )
 
 // purge takes what was erased out of the files, again and again.
@@ -24,7 +25,7 @@ func (n *node) purge(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		more, err := n.store.Purge(ctx)
+		more, err := n.purgeOnce(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, fanfare.ErrClosed) {
 			n.Log.Error("what was erased is not out of the files yet; it is tried again", "error", err)
 		}
@@ -34,4 +35,15 @@ func (n *node) purge(ctx context.Context) error {
 		}
 		tick.Reset(next)
 	}
+}
+
+func (n *node) purgeOnce(ctx context.Context) (more bool, err error) {
+	mine := false
+	if err := n.store.Update(ctx, func(tx fanfare.ControlTx) (err error) {
+		mine, err = tx.TakeLease("purge", n.presence.self.Name, purgeLease)
+		return err
+	}); err != nil || !mine {
+		return false, err
+	}
+	return n.store.Purge(ctx)
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +42,7 @@ type Config struct {
 
 	links string             // where the links in mail lead
 	fixed []fanfare.Provider // of the configuration file
+	tasks fanfare.Queue      // of several nodes in one process, for tests; nil: one of its own
 }
 
 // linkBase is where the links in mail lead: to the public URL. Without one mail goes to mail servers of this machine only (the API sees to
@@ -89,13 +89,8 @@ func (c *Config) check() error {
 	if c.Queue != "memory:" {
 		return fmt.Errorf("%w: --queue %s: only memory: is built yet", fanfare.ErrUsage, redacted(c.Queue))
 	}
-	for _, r := range c.Roles {
-		if !slices.Contains([]string{"api", "planner", "worker"}, r) {
-			return fmt.Errorf("%w: --roles %s: there are api, planner and worker", fanfare.ErrUsage, r)
-		}
-	}
-	if len(c.Roles) < 3 {
-		return fmt.Errorf("%w: --roles: with the queue memory: one node has all roles: api,planner,worker", fanfare.ErrUsage)
+	if err := c.checkRoles(c.tasks == nil); err != nil {
+		return err
 	}
 	for _, origin := range c.InboxOrigins {
 		if err := api.CheckOrigin(origin); err != nil {

@@ -48,25 +48,49 @@ func (l *lines) Write(b []byte) (int, error) {
 
 func start(t *testing.T, dir string, c Config) *running {
 	t.Helper()
-	r := &running{t: t, dir: dir, ended: make(chan error, 1), log: &lines{at: make(chan string, 1)}}
-	var ctx context.Context
-	ctx, r.stop = context.WithCancel(context.Background())
-	c.Data, c.Listen, c.Queue, c.Roles, c.Version = dir, "127.0.0.1:0", "memory:", []string{"api", "planner", "worker"}, "test"
-	c.Log = slog.New(slog.NewJSONHandler(r.log, nil))
-	go func() { r.ended <- Run(ctx, c) }()
-	select {
-	case at := <-r.log.at:
-		r.url = "http://" + at
-	case err := <-r.ended:
-		t.Fatalf("it does not start: %v", err)
-	}
-	t.Cleanup(func() { r.end() })
+	r := begin(t, dir, c)
 	key, err := os.ReadFile(filepath.Join(dir, "admin.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.key = strings.TrimSpace(string(key))
 	return r
+}
+
+// begin starts a server; only the first one on a database has an admin key.
+func begin(t *testing.T, dir string, c Config) *running {
+	t.Helper()
+	r := launch(t, dir, c)
+	r.await()
+	return r
+}
+
+// launch is begin that does not wait.
+func launch(t *testing.T, dir string, c Config) *running {
+	r := &running{t: t, dir: dir, ended: make(chan error, 1), log: &lines{at: make(chan string, 1)}}
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background())
+	c.Data, c.Listen, c.Queue, c.Version = dir, "127.0.0.1:0", "memory:", "test"
+	if c.Roles == nil {
+		c.Roles = []string{"api", "planner", "worker"}
+	}
+	c.Log = slog.New(slog.NewJSONHandler(r.log, nil))
+	go func() { r.ended <- Run(ctx, c) }()
+	return r
+}
+
+func (r *running) await() {
+	r.t.Helper()
+	select {
+	case at := <-r.log.at:
+		r.url = "http://" + at
+	case err := <-r.ended:
+		r.t.Fatalf("it does not start: %v", err)
+	}
+	r.t.Cleanup(func() { r.end() })
+	if key, err := os.ReadFile(filepath.Join(r.dir, "admin.key")); err == nil {
+		r.key = strings.TrimSpace(string(key))
+	}
 }
 
 func (r *running) end() {
@@ -268,7 +292,8 @@ func TestWhatCannotBeIsSaidAtOnce(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"a queue":      func(c *Config) { c.Queue = "kafka://x" },
 		"a role":       func(c *Config) { c.Roles = []string{"cook"} },
-		"some roles":   func(c *Config) { c.Roles = []string{"api"} },
+		"some roles":   func(c *Config) { c.Roles = []string{"api", "worker"} },
+		"no roles":     func(c *Config) { c.Roles = nil },
 		"a public URL": func(c *Config) { c.PublicURL = "ftp://x" },
 		"a store":      func(c *Config) { c.Stores = []string{"postgres://u:secret@x/y"} },
 		"two stores":   func(c *Config) { c.Stores = []string{"sqlite:a", "sqlite:b"} },

@@ -41,6 +41,8 @@ type node struct {
 	folder   *receipts.Folder
 	api      *api.Server
 	tokens   *api.Tokens
+	presence *presence
+	late     bool // others live: they have to learn of this node before it begins
 	hub      *reading.Hub
 	handler  http.Handler
 }
@@ -48,10 +50,19 @@ type node struct {
 // wire makes the parts and hands them to each other. When it returns, nothing of the past can send any more: the claims of this node's
 // former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
 func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
+	queue, own := fanfare.Queue(memory.New()), true
+	if c.tasks != nil {
+		queue, own = c.tasks, false
+	}
+	bare := store
 	watched := reading.Watch(store)
 	store = watched
 	guard := &plan.Guard{Store: store, Position: position{folder}, Logger: c.Log}
 	if _, err := guard.Check(ctx); err != nil { // first: what is written before would raise the head of a database that was rolled back
+		return nil, err
+	}
+	here, others, err := join(ctx, bare, folder, &c, own)
+	if err != nil {
 		return nil, err
 	}
 	key, err := installationKey(ctx, store)
@@ -65,7 +76,11 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if made != "" {
 		c.Log.Info("admin key made", "file", made)
 	}
-	book, err := openBook(c, folder, store)
+	master, err := masterKey(ctx, store, folder, c.MasterKey, key, others, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	book, err := providers.New(store, master, c.fixed)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +88,7 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if err := voidClaims(ctx, store, owner); err != nil {
 		return nil, err
 	}
-	n := &node{Config: c, store: store, queue: memory.New(), guard: guard}
+	n := &node{Config: c, store: store, queue: queue, guard: guard, presence: here, late: others}
 	links := api.NewLinks(c.links, key)
 	cat := newCatalog(context.WithoutCancel(ctx), book, links, c.Log)
 	n.tokens = api.NewTokens(key)
@@ -81,13 +96,14 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if n.importer, err = people.NewImporter(store, folder.Path("imports"), c.Log); err != nil {
 		return nil, err
 	}
+	n.importer.At(people.Place{Folder: folder.ID, Node: folder.Node})
 	return n, n.faces(c, watched, book, cat, links)
 }
 
 // parts makes planner and worker, which wake each other.
 func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []byte, cat *catalog, links *api.Links) {
 	nudge := make(chan struct{}, 1)
-	n.worker = deliver.New(deliver.Config{Store: n.store, Queue: n.queue, Owner: owner, Roles: c.Roles, Key: key, Lanes: cat.lanes,
+	n.worker = deliver.New(deliver.Config{Store: n.store, Queue: n.queue, Owner: owner, Roles: c.Roles, Key: key, Lanes: cat.lanes, Tell: n.presence.tell,
 		Unsubscribe: links.Unsubscribe, Logger: c.Log, Nudge: func() {
 			select {
 			case nudge <- struct{}{}:
@@ -96,7 +112,11 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 		}})
 	n.folder = &receipts.Folder{Store: n.store, Node: folder.Node, Logger: c.Log}
 	n.indexer = &plan.Indexer{Store: n.store, Node: folder.Node, Logger: c.Log}
-	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: n.worker.Free, Nudge: nudge, Logger: c.Log, Content: lacking,
+	var free func() map[string]int
+	if c.has(roleWorker) {
+		free = n.worker.Free
+	}
+	n.planner = plan.New(plan.Config{Store: n.store, Queue: n.queue, Node: folder.Node, Free: free, Nudge: nudge, Logger: c.Log, Content: lacking,
 		NeedsAddress: func(name fanfare.ChannelName) bool {
 			channel, ok := cat.channel(name)
 			return ok && channel.Features().NeedsAddress
@@ -108,17 +128,23 @@ func (n *node) faces(c Config, watched *reading.Watched, book *providers.Book, c
 	reader := reading.New(reading.Config{Store: watched, Compile: readable, CacheBytes: c.CacheBytes, Logger: c.Log})
 	n.hub = reading.NewHub(reader)
 	n.api, err = api.New(api.Config{
-		Store: n.store, Queue: n.queue, Imports: files{n.importer}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
+		Store: n.store, Queue: n.queue, Imports: files{n.importer, n.presence.heard}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
 		Inbox: mailbox{reader}, Feed: feed{n.hub},
 		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links, Tokens: n.tokens, InboxOrigins: c.InboxOrigins,
 		Wake: func() {
 			n.planner.Wake()
-			n.worker.LookNow()
+			if c.has(roleWorker) { // else nobody takes what it is told
+				n.worker.LookNow()
+			}
 		},
 		Reload: n.worker.Reload, Seal: book.Seal, Open: book.Open, PublicURL: c.PublicURL, Version: c.Version, Log: c.Log,
 	})
 	if err != nil {
 		return err
+	}
+	if !c.has(roleAPI) {
+		n.handler = n.api.HealthHandler()
+		return nil
 	}
 	pages := web.New(web.Config{API: n.api, Logger: c.Log})
 	n.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,15 +155,6 @@ func (n *node) faces(c Config, watched *reading.Watched, book *providers.Book, c
 		pages.ServeHTTP(w, r)
 	})
 	return nil
-}
-
-// openBook opens the providers: the configuration file's, checked, and those of the database.
-func openBook(c Config, folder *home.Folder, store fanfare.Control) (*providers.Book, error) {
-	master, err := folder.MasterKey(c.MasterKey)
-	if err != nil {
-		return nil, err
-	}
-	return providers.New(store, master, c.fixed)
 }
 
 // fileProviders reads the providers of the configuration file and has their channels look at them.
