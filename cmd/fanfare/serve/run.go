@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -122,6 +123,9 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 func Run(ctx context.Context, c Config) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200) // a node's heap is small: half the collections cost it a few MB
+	}
+	if os.Getenv("GOMAXPROCS") == "" { // one more than there are: the committer holds one while the disk syncs, and the connections go on
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	if err := c.check(); err != nil {
 		return err
