@@ -28,11 +28,36 @@ type InboxMessage struct {
 	ExpiresAt time.Time
 }
 
+// fewAlways is how many planned of a slot are few, however small the slot is.
+const fewAlways = 64
+
+// IsFew says whether a message to so many planned of a slot with so many numbers goes to few there: fewer than 1 in 128. Who gets a message that
+// goes to few in every slot has a row for it; of any other message only the sets tell who got it.
+func IsFew(planned, numbers int) bool { return planned <= fewAlways || planned < numbers/128 }
+
+// InboxRow is a message to few in somebody's inbox.
+type InboxRow struct {
+	InboxMessage
+	At      time.Time // of the delivery
+	Marks   Receipted
+	Damaged error // ErrDamaged: Marks cannot be read
+}
+
 // Inboxes are what is read of a store for inboxes.
 type Inboxes interface {
-	// InboxMessages lists the messages that are in inboxes at the store's time: started, not expired, not recalled from all, and none of a
-	// test key's. Newest start first; of one moment the higher number first. One cheap query.
+	// InboxMessages lists the messages to many that are in inboxes at the store's time: started and past preparing, not expired, not recalled
+	// from all, and none of a test key's. Newest start first; of one moment the higher number first. One cheap query.
 	InboxMessages(ctx context.Context) ([]InboxMessage, error)
+	// InboxRows lists the messages to few that are in somebody's inbox, with what is known of each item, all of one snapshot. The same conditions,
+	// the same order.
+	InboxRows(ctx context.Context, who Person) ([]InboxRow, error)
+	// InboxOwners gives who of 65,536 numbers of a slot, seq from chunk·65,536 on, has a row, of whatever message.
+	InboxOwners(ctx context.Context, s Slot, chunk uint16) (*set.Set, error)
+	// InboxIndex calls fn with each row of a slot.
+	InboxIndex(ctx context.Context, s Slot, fn func(seq Seq, m MessageNum) error) error
+	// SweepInboxes takes out rows of messages that are in no inbox any more, at most about a thousand; from then on these count as messages to
+	// many, so whichever comes back is found by its sets. more: there are others.
+	SweepInboxes(ctx context.Context) (more bool, err error)
 	// InboxChunk tells of 65,536 numbers of a slot, seq from chunk·65,536 on, to whom of them each of the messages was delivered; one answer
 	// each, in order, all of one snapshot.
 	InboxChunk(ctx context.Context, s Slot, chunk uint16, messages []MessageNum) ([]InboxPart, error)

@@ -131,6 +131,7 @@ type Latch struct {
 	Phase      SlotPhase
 	Generation Generation
 	Frozen     bool
+	Few        bool // its batches are whole rows, and few are planned in this slot
 }
 
 // Answer is what a store says of one claim or record.
@@ -167,6 +168,7 @@ type Claim struct {
 type Inline struct {
 	Revision     Revision
 	Suppressions []SuppressionPart // read in the claim's own transaction
+	Few          bool              // the message goes to few: where the latch says so too, who is delivered to gets a row in the same transaction
 }
 
 // Delivers says whether the claim, if Decide grants it, delivers the batch: the store then asks [Claim.Finish].
@@ -193,6 +195,21 @@ func (c *Claim) Finish(next *Batch, skipped []Exception, now time.Time) (found [
 		next.State, next.Held = BatchHeld, "its counts do not add up to its members; run fanfare doctor"
 	}
 	return found
+}
+
+// Rows gives the ranks of those who get a row if the claim delivers: next is the row that Decide answered, before Finish, skipped as there.
+func (c *Claim) Rows(l Latch, next *Batch, skipped []Exception) (ranks []int) {
+	if !c.Deliver.Few || !l.Few {
+		return nil
+	}
+	pending := next.Pending.Clone()
+	for i := range skipped {
+		pending.Clear(skipped[i].Rank)
+	}
+	for rank := range pending.All() {
+		ranks = append(ranks, rank)
+	}
+	return ranks
 }
 
 // ran notes that all who are pending are sent to with a revision. Of several runs the first that holds somebody is theirs, so who was sent

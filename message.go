@@ -129,6 +129,8 @@ type Message struct {
 	Waiting    *WaitingFor
 	Test       bool // made with a test key: every channel is the sandbox
 	Recall     Recall
+	// Few: an inbox message that goes to few in every slot, see [IsFew]; settled when its audience is frozen.
+	Few bool
 }
 
 // WaitingFor says why a message that is sending does not move, as far as the nodes know.

@@ -51,6 +51,7 @@ type Look struct {
 	SendAt     time.Time
 	NotAfter   time.Time
 	StartGrace time.Duration
+	Few        bool
 	Waits      bool // it has a trigger: without SendAt, it waits for an event or another message
 }
 
@@ -80,7 +81,8 @@ type ControlTx interface {
 	ControlView
 	// InsertMessage gives the message its number. ErrExists if the id is taken.
 	InsertMessage(m *Message) error
-	// SaveMessage writes all but id, num and created_at, guarded by the former phase and generation: ErrConflict if they are not the row's.
+	// SaveMessage writes all but id, num and created_at, guarded by the former phase and generation: ErrConflict if they are not the row's. Few
+	// is taken over from preparing only: later the store alone takes it back, see [Inboxes.SweepInboxes].
 	SaveMessage(m *Message, from Phase, was Generation) error
 	DeleteMessage(id MessageID) error
 	InsertList(l *List) error // gives the number; ErrExists
@@ -327,7 +329,7 @@ type EntryAnswer struct {
 	Answer
 	Row        Batch       // as written (Applied, Halted) or, where it is cheap, as found
 	Exceptions []Exception // of a claim that was applied and did not deliver: all of the batch, Rank and Seq set; of an amendment: those it changed, as they are kept
-	Members    []Seq       // of a claim that began its first chunk: all of the batch
+	Members    []Seq       // of a claim that began its first chunk: all of the batch; of one that delivered a message to few: who got a row
 	Err        error       // why it is Failed or Unknown
 }
 

@@ -15,7 +15,7 @@ func (c *Core) inline(cl *claim) *fanfare.Inline {
 	if !l.Inline {
 		return nil
 	}
-	return &fanfare.Inline{Revision: m.look.Revision, Suppressions: fanfare.Suppressions(m.look.Channel, m.look.Topic, m.look.Essential)}
+	return &fanfare.Inline{Revision: m.look.Revision, Few: m.look.Few, Suppressions: fanfare.Suppressions(m.look.Channel, m.look.Topic, m.look.Essential)}
 }
 
 // delivered notes a batch that its claim delivered: there is nothing more to do with it.

@@ -122,6 +122,11 @@ func (c *cell) counted(low uint16) (n counted) {
 	return n
 }
 
+// kinds gives where the marks of each kind are kept.
+func (c *cell) kinds() map[fanfare.ReceiptKind]*marks {
+	return map[fanfare.ReceiptKind]*marks{fanfare.ReceiptSeen: &c.seen, fanfare.ReceiptRead: &c.read, fanfare.ReceiptUnread: &c.unread, fanfare.ReceiptArchived: &c.archived}
+}
+
 type counted struct{ unread, unseen, total uint16 }
 
 // note takes over a note of the log.

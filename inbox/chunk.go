@@ -27,6 +27,7 @@ type chunk struct {
 	cells   []*cell
 	by      map[fanfare.MessageNum]*cell
 	nobody  map[fanfare.MessageNum]bool // settled messages that none of them got
+	owners  *set.Set                    // who may have messages to few; nil: not known
 	counts  []counted
 	bytes   int
 	used    atomic.Int64
@@ -145,7 +146,7 @@ func (c *chunk) recount() {
 
 // size reckons the memory.
 func (c *chunk) size() int {
-	n := 6*set.ChunkSize + 512
+	n := 6*set.ChunkSize + 512 + min(2*c.owners.Len(), words*8)
 	seen := make(map[*[words]uint64]bool)
 	for _, cell := range c.cells {
 		n += cell.bytes(cell.to.words != nil && seen[cell.to.words])

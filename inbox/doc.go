@@ -1,5 +1,6 @@
-// Package inbox reads people's in-app inboxes (站内信). Nothing was written for anybody when a message was delivered: what somebody finds is the
-// active messages (started, not expired, not recalled) whose delivered set holds them, newest start first.
+// Package inbox reads people's in-app inboxes (站内信). Of a message to many nothing was written for anybody when it was delivered: what somebody finds is
+// the active messages (started, not expired, not recalled) whose delivered set holds them, newest start first. Only for a message to few has
+// whoever got it a row.
 //
 //	watched := inbox.Watch(store)                       everybody changes the store through it
 //	reader := inbox.New(inbox.Config{Store: watched, Compile: …})

@@ -199,10 +199,10 @@ type News struct {
 // News looks. Of each item Last says where to go on after it.
 func (f *Follower) News(ctx context.Context) (n News, err error) {
 	r := f.hub.reader
-	at, low := placeOf(f.who)
-	if err := r.with(ctx, at, func(c *chunk) {
-		n.Counts = c.of(low)
-		for _, cell := range c.cells {
+	if err := r.with(ctx, f.who, func(v view) {
+		n.Counts = v.count()
+		low := v.low
+		for cell := range v.all() {
 			if cell.sentAt.Before(f.since) || !cell.picks(low, Active) || slices.Contains(f.told, cell.entry.ID) {
 				continue
 			}

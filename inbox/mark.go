@@ -48,12 +48,11 @@ func (r *Reader) ReadAll(ctx context.Context, who fanfare.Person, upTo fanfare.M
 	return r.log1(ctx, who, found, fanfare.ReceiptRead)
 }
 
-// pick lists messages of somebody's chunk, newest first.
+// pick lists messages of somebody's inbox, newest first.
 func (r *Reader) pick(ctx context.Context, who fanfare.Person, want func(low uint16, c *cell) bool) (found []fanfare.MessageNum, err error) {
-	at, low := placeOf(who)
-	err = r.with(ctx, at, func(c *chunk) {
-		for _, cell := range c.cells {
-			if want(low, cell) {
+	err = r.with(ctx, who, func(v view) {
+		for cell := range v.all() {
+			if want(v.low, cell) {
 				found = append(found, cell.entry.Num)
 			}
 		}

@@ -91,7 +91,10 @@ func (w *world) send(t interface{ Fatal(...any) }, planned [2]*set.Set, expires 
 		}
 		w.must(t, w.store.Spread(w.ctx, s, m.Num, fanfare.SlotSending, 1))
 	}
-	w.save(t, m, func(m *fanfare.Message) { m.Phase = fanfare.PhaseSending })
+	latches, err := w.store.Latches(w.ctx, m.Num)
+	w.must(t, err)
+	few := len(latches) == 2 && latches[0].Few && latches[1].Few
+	w.save(t, m, func(m *fanfare.Message) { m.Phase, m.Few = fanfare.PhaseSending, few })
 	w.mails = append(w.mails, m)
 	return m
 }
@@ -111,7 +114,7 @@ func (w *world) deliver(t interface{ Fatal(...any) }, m *mail, s fanfare.Slot) {
 	}
 	b := open[0]
 	a := w.store.Append(w.ctx, 0, []fanfare.Entry{{Claim: &fanfare.Claim{BatchRef: b.BatchRef, Generation: 1, Owner: fanfare.Owner{Node: "n", Incarnation: 1}, Lease: fanfare.LeaseTime,
-		Deliver: &fanfare.Inline{Revision: m.Revision}}}})[0]
+		Deliver: &fanfare.Inline{Revision: m.Revision, Few: m.Few}}}})[0]
 	if a.Answer != fanfare.Applied {
 		t.Fatal("not delivered", a)
 	}
@@ -226,8 +229,9 @@ func TestModel(t *testing.T) {
 			},
 			"send": func(t *rapid.T) {
 				var planned [2]*set.Set
+				few := rapid.SampledFrom([]int{0, 1}).Draw(t, "to few") // or they would seldom be few in both slots
 				for s := range planned {
-					switch rapid.IntRange(0, 3).Draw(t, "audience") {
+					switch kind := rapid.IntRange(few, 3-few).Draw(t, "audience"); kind {
 					case 0:
 						planned[s] = set.Range(0, people)
 					case 1:
@@ -318,6 +322,16 @@ func TestModel(t *testing.T) {
 					}
 				}
 				w.must(t, w.reader.ReadAll(w.ctx, who, upTo))
+			},
+			"sweep": func(t *rapid.T) {
+				for more := true; more; {
+					var err error
+					more, err = w.store.SweepInboxes(w.ctx)
+					w.must(t, err)
+				}
+			},
+			"bring back": func(t *rapid.T) { // what has expired, and may have been swept
+				w.save(t, any(), func(m *fanfare.Message) { m.Revision++; m.Content.ExpiresAt = w.now.Add(time.Minute) })
 			},
 			"fold": func(t *rapid.T) {
 				for more := true; more; {

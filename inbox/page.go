@@ -82,8 +82,7 @@ func parsePosition(s string) (p position, err error) {
 
 // Count counts somebody's inbox.
 func (r *Reader) Count(ctx context.Context, who fanfare.Person) (n Counts, err error) {
-	at, low := placeOf(who)
-	err = r.with(ctx, at, func(c *chunk) { n = c.of(low) })
+	err = r.with(ctx, who, func(v view) { n = v.count() })
 	return n, err
 }
 
@@ -100,11 +99,11 @@ func (r *Reader) Page(ctx context.Context, who fanfare.Person, q Query) (p Page,
 			return p, err
 		}
 	}
-	at, low := placeOf(who)
 	p.Items = make([]Item, 0, q.Limit)
-	if err := r.with(ctx, at, func(c *chunk) {
-		p.Counts = c.of(low)
-		for _, cell := range c.cells {
+	if err := r.with(ctx, who, func(v view) {
+		p.Counts = v.count()
+		low := v.low
+		for cell := range v.all() {
 			if q.Cursor != "" && !positionOf(&cell.entry.InboxMessage).after(from) || !cell.picks(low, q.Filter) {
 				continue
 			}

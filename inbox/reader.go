@@ -37,8 +37,10 @@ type Config struct {
 const (
 	defaultCache = 256 << 20
 	// mostMessages is how many active messages there may be: older ones are in no inbox. Counts have two bytes.
+	// Messages to few are not among them.
 	mostMessages = 1<<16 - 1
 	mostPeople   = 100_000 // whose numbers and profiles are kept
+	mostFew      = 20_000  // messages to few whose content is kept
 )
 
 // Reader reads inboxes. Its methods may be called by many goroutines at once.
@@ -60,6 +62,12 @@ type Reader struct {
 	chunks  map[place]*chunk
 	bytes   int
 	coming  map[place]*[]fanfare.Note // what the log said while a chunk was loaded
+
+	owns     map[fanfare.Person]*own
+	few      map[fanfare.MessageNum]*entry // of owns, and former ones
+	ownBytes int                           // of bytes
+	ownersAt int64                         // up to where it is taken over who got messages to few
+	notes    int64                         // rises with what the log says
 
 	peopleMu sync.Mutex // guards what follows
 	people   int64      // generation of the profiles
@@ -84,7 +92,8 @@ func New(c Config) *Reader {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Reader{Config: c, state: -1, after: make([]int64, c.Store.Shards()), chunks: make(map[place]*chunk), coming: make(map[place]*[]fanfare.Note)}
+	r := &Reader{Config: c, state: -1, after: make([]int64, c.Store.Shards()), chunks: make(map[place]*chunk), coming: make(map[place]*[]fanfare.Note),
+		owns: make(map[fanfare.Person]*own), few: make(map[fanfare.MessageNum]*entry)}
 	r.forgetPeople(0)
 	return r
 }
@@ -159,6 +168,7 @@ func (r *Reader) list(ctx context.Context, state int64) error {
 		}
 	}
 	r.entries, r.state = entries, state
+	r.owners()
 	if differs {
 		r.version++
 	}
@@ -173,9 +183,11 @@ func (r *Reader) follow(ctx context.Context, shard int, known bool) error {
 			return err
 		}
 		r.mu.Lock()
+		r.notes++
 		if page.Folded > r.after[shard] && known {
 			clear(r.chunks)
-			r.bytes = 0
+			clear(r.owns)
+			r.bytes, r.ownBytes = 0, 0
 			for _, notes := range r.coming {
 				*notes = append(*notes, fanfare.Note{}) // of no message: it says that the chunk has to be loaded again
 			}
@@ -198,6 +210,7 @@ func (r *Reader) apply(n *fanfare.Note) {
 	if notes := r.coming[at]; notes != nil {
 		*notes = append(*notes, *n)
 	}
+	r.forgetOwn(n.Person)
 	if c := r.chunks[at]; c != nil {
 		grown := c.apply(n)
 		c.bytes += grown
@@ -205,28 +218,46 @@ func (r *Reader) apply(n *fanfare.Note) {
 	}
 }
 
-// with calls fn with somebody's chunk as it is now, while nothing changes it.
-func (r *Reader) with(ctx context.Context, at place, fn func(c *chunk)) error {
+// with calls fn with somebody's inbox as it is now, while nothing changes it.
+func (r *Reader) with(ctx context.Context, who fanfare.Person, fn func(v view)) error {
 	if err := r.sync(ctx); err != nil {
 		return err
 	}
+	at, low := placeOf(who)
+	var mine *own
 	for {
 		r.mu.RLock()
-		if c := r.chunks[at]; r.good(c) {
-			c.used.Store(r.tick.Add(1))
-			fn(c)
-			r.mu.RUnlock()
-			return nil
+		c := r.chunks[at]
+		good := r.good(c)
+		if good {
+			has := c.owners.Contains(who.Seq)
+			if has && mine == nil {
+				if mine = r.owns[who]; !r.goodOwn(mine) {
+					mine = nil
+				}
+			}
+			if !has || mine != nil {
+				c.used.Store(r.tick.Add(1))
+				fn(view{c, low, mine})
+				r.mu.RUnlock()
+				return nil
+			}
 		}
 		r.mu.RUnlock()
-		if err := r.load(ctx, at); err != nil {
+		var err error
+		if good {
+			mine, err = r.loadOwn(ctx, who)
+		} else {
+			err = r.load(ctx, at)
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
 func (r *Reader) good(c *chunk) bool {
-	return c != nil && c.version == r.version && (!c.open || c.state == r.state)
+	return c != nil && c.owners != nil && c.version == r.version && (!c.open || c.state == r.state)
 }
 
 // load reads what is missing of a chunk and puts it together.
@@ -241,7 +272,11 @@ func (r *Reader) load(ctx context.Context, at place) error {
 	}
 	notes := new([]fanfare.Note)
 	r.coming[at] = notes
-	version, state := r.version, r.state
+	version, state, ownersAt := r.version, r.state, r.ownersAt
+	var owners *set.Set
+	if old != nil {
+		owners = old.owners
+	}
 	entries := slices.Clone(r.entries)
 	var missing []fanfare.InboxMessage
 	for _, e := range entries {
@@ -251,16 +286,27 @@ func (r *Reader) load(ctx context.Context, at place) error {
 	}
 	r.mu.Unlock()
 	cells, err := r.read(ctx, at, missing)
+	if read := owners == nil; read && err == nil {
+		if owners, err = r.Store.InboxOwners(ctx, at.slot, at.chunk); err == nil {
+			owners = owners.Clone() // to be added to
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.coming, at)
 	if err != nil {
 		return err
 	}
-	if r.chunks[at] != old || slices.ContainsFunc(*notes, func(n fanfare.Note) bool { return n.Message == 0 }) {
+	people, _, lost := r.Store.owners.since(ownersAt)
+	if lost || r.chunks[at] != old || slices.ContainsFunc(*notes, func(n fanfare.Note) bool { return n.Message == 0 }) {
 		return nil // it is asked for again
 	}
-	c := &chunk{place: at, version: version, state: state, by: make(map[fanfare.MessageNum]*cell, len(entries)), nobody: make(map[fanfare.MessageNum]bool)}
+	for _, who := range people {
+		if there, _ := placeOf(who); there == at {
+			owners.Add(who.Seq)
+		}
+	}
+	c := &chunk{place: at, owners: owners, version: version, state: state, by: make(map[fanfare.MessageNum]*cell, len(entries)), nobody: make(map[fanfare.MessageNum]bool)}
 	r.assemble(c, old, entries, cells, *notes)
 	c.bytes = c.size()
 	c.used.Store(r.tick.Add(1))
@@ -394,7 +440,7 @@ func (r *Reader) marks(ctx context.Context, at place, m fanfare.MessageNum, c *c
 	if err != nil || len(counts) == 0 {
 		return r.damaged(m, err)
 	}
-	kinds := map[fanfare.ReceiptKind]*marks{fanfare.ReceiptSeen: &c.seen, fanfare.ReceiptRead: &c.read, fanfare.ReceiptUnread: &c.unread, fanfare.ReceiptArchived: &c.archived}
+	kinds := c.kinds()
 	marked := set.New()
 	for kind := range kinds {
 		if counts[kind] == 0 {

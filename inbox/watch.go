@@ -2,6 +2,8 @@ package inbox
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"fanfare"
@@ -15,6 +17,47 @@ type Watched struct {
 	state  atomic.Int64 // rises with each change of a message, or of what was delivered
 	log    atomic.Int64 // with receipts
 	people atomic.Int64 // with profiles
+	owners owners       // who got messages to few
+}
+
+// owners are the last people who got a message to few.
+type owners struct {
+	mu   sync.Mutex // guards what follows
+	gone int64      // how many came before list
+	list []fanfare.Person
+}
+
+// mostOwners is how many are kept at least.
+const mostOwners = 1 << 16
+
+func (o *owners) add(s fanfare.Slot, seqs []fanfare.Seq) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, seq := range seqs {
+		o.list = append(o.list, fanfare.Person{Slot: s, Seq: seq})
+	}
+	if more := len(o.list) - mostOwners; more > mostOwners {
+		o.list = slices.Delete(o.list, 0, more)
+		o.gone += int64(more)
+	}
+}
+
+// lose: somebody may have got a message who is not known.
+func (o *owners) lose() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gone += int64(len(o.list)) + 1
+	o.list = nil
+}
+
+// since gives who came after a place, and the next place; lost: not all of them are known any more.
+func (o *owners) since(place int64) (people []fanfare.Person, next int64, lost bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if next = o.gone + int64(len(o.list)); place < o.gone {
+		return nil, next, true
+	}
+	return slices.Clone(o.list[place-o.gone:]), next, false
 }
 
 // Watch watches a store.
@@ -44,13 +87,23 @@ func (w *Watched) Forget(ctx context.Context, s fanfare.Slot, m fanfare.MessageN
 
 // Append implements fanfare.Journal.
 func (w *Watched) Append(ctx context.Context, shard int, entries []fanfare.Entry) []fanfare.EntryAnswer {
+	answers := w.Store.Append(ctx, shard, entries)
+	shown := false
 	for i := range entries {
-		if c := entries[i].Claim; c != nil && c.Deliver != nil || entries[i].Amend != nil {
-			defer w.state.Add(1)
-			break
+		c := entries[i].Claim
+		shown = shown || c != nil && c.Deliver != nil || entries[i].Amend != nil
+		switch {
+		case c == nil || c.Deliver == nil:
+		case answers[i].Answer == fanfare.Unknown && c.Deliver.Few:
+			w.owners.lose()
+		case len(answers[i].Members) > 0:
+			w.owners.add(c.Slot, answers[i].Members)
 		}
 	}
-	return w.Store.Append(ctx, shard, entries)
+	if shown {
+		w.state.Add(1)
+	}
+	return answers
 }
 
 // LogReceipts implements fanfare.Receipts.

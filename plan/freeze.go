@@ -59,7 +59,11 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 		return err == nil && m.job != nil, err
 	}
 	if len(m.job.left) == 0 {
-		moved, err := p.transition(ctx, m, fanfare.EventFrozen, nil)
+		few, err := p.few(ctx, m)
+		if err != nil {
+			return false, err
+		}
+		moved, err := p.transition(ctx, m, fanfare.EventFrozen, func(row *fanfare.Message) { row.Few = few && !row.Test })
 		if err != nil || !moved {
 			return false, err
 		}
@@ -93,6 +97,23 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 		return false, nil
 	}
 	job.left = job.left[1:]
+	return true, nil
+}
+
+// few says whether an inbox message whose audience is frozen goes to few in every slot.
+func (p *Planner) few(ctx context.Context, m *message) (bool, error) {
+	if m.Channel != fanfare.ChannelInbox {
+		return false, nil
+	}
+	rows, err := p.Store.Latches(ctx, m.Num)
+	if err != nil {
+		return false, fmt.Errorf("read its latch rows: %w", err)
+	}
+	for _, l := range rows {
+		if !l.Few {
+			return false, nil
+		}
+	}
 	return true, nil
 }
 

@@ -62,6 +62,7 @@ func (t *tx) InsertMessage(m *fanfare.Message) error {
 	assign(t, &t.c.lastMessage, t.c.lastMessage+1)
 	m.Num = t.c.lastMessage
 	row := cloneMessage(m)
+	row.Few = false
 	put(t, t.c.messages, m.Num, &row)
 	put(t, t.c.ids, m.ID, m.Num)
 	return nil
@@ -78,6 +79,7 @@ func (t *tx) SaveMessage(m *fanfare.Message, from fanfare.Phase, was fanfare.Gen
 	}
 	row := cloneMessage(m)
 	row.ID, row.Num, row.CreatedAt = old.ID, old.Num, old.CreatedAt
+	row.Few = old.Few || m.Few && from == fanfare.PhasePreparing
 	put(t, t.c.messages, n, &row)
 	return nil
 }

@@ -110,7 +110,7 @@ func (s *Store) Look(ctx context.Context) ([]fanfare.Look, error) {
 		}
 		found = append(found, fanfare.Look{Num: m.Num, ID: m.ID, State: m.State, Revision: m.Revision, Channel: m.Channel, Provider: m.Provider,
 			Rate: m.Rate, Priority: m.Priority, Uncertain: m.Uncertain, SendAt: m.SendAt, NotAfter: m.NotAfter, StartGrace: m.StartGrace,
-			Waits: m.Trigger != nil, Topic: m.Topic, Essential: m.Essential})
+			Few: m.Few, Waits: m.Trigger != nil, Topic: m.Topic, Essential: m.Essential})
 	}
 	return found, nil
 }

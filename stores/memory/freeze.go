@@ -51,6 +51,9 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 		first += uint32(count) //nolint:gosec // as above
 	}
 	w.latch.Frozen = true
+	if w.latch.Few = size == fanfare.WholeRows; w.latch.Few && w.parts[fanfare.PartSend] != nil {
+		w.latch.Few = fanfare.IsFew(w.parts[fanfare.PartSend].Len(), int(sl.nextSeq))
+	}
 	s.wrote(n)
 	return true, nil
 }

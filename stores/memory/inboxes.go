@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"fanfare"
 	"fanfare/set"
@@ -18,15 +19,110 @@ func (s *Store) InboxMessages(ctx context.Context) ([]fanfare.InboxMessage, erro
 	now := s.clock()
 	var all []fanfare.InboxMessage
 	for _, m := range s.control.messages {
-		if m.Channel != fanfare.ChannelInbox || m.StartedAt.IsZero() || m.Recall == fanfare.RecallAll || m.Test || !m.ExpiresAt().After(now) {
+		if m.Few || !inInboxes(m, now) {
 			continue
 		}
-		all = append(all, fanfare.InboxMessage{Num: m.Num, ID: m.ID, Revision: m.Revision, Phase: m.Phase, Recall: m.Recall, StartedAt: m.StartedAt, ExpiresAt: m.ExpiresAt()})
+		all = append(all, inboxMessage(m))
 	}
-	slices.SortFunc(all, func(a, b fanfare.InboxMessage) int {
-		return cmp.Or(b.StartedAt.Compare(a.StartedAt), cmp.Compare(b.Num, a.Num))
-	})
+	slices.SortFunc(all, newestFirst)
 	return all, nil
+}
+
+func inInboxes(m *fanfare.Message, now time.Time) bool {
+	return m.Channel == fanfare.ChannelInbox && !m.StartedAt.IsZero() && m.Phase != fanfare.PhasePreparing && m.Recall != fanfare.RecallAll && !m.Test && m.ExpiresAt().After(now)
+}
+
+func inboxMessage(m *fanfare.Message) fanfare.InboxMessage {
+	return fanfare.InboxMessage{Num: m.Num, ID: m.ID, Revision: m.Revision, Phase: m.Phase, Recall: m.Recall, StartedAt: m.StartedAt, ExpiresAt: m.ExpiresAt()}
+}
+
+func newestFirst(a, b fanfare.InboxMessage) int {
+	return cmp.Or(b.StartedAt.Compare(a.StartedAt), cmp.Compare(b.Num, a.Num))
+}
+
+// InboxRows implements fanfare.Inboxes.
+func (s *Store) InboxRows(ctx context.Context, who fanfare.Person) ([]fanfare.InboxRow, error) {
+	sl, err := s.enterSlot(ctx, who.Slot)
+	if err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	now := s.clock()
+	var all []fanfare.InboxRow
+	for num, w := range sl.messages {
+		at, there := w.rows[who.Seq]
+		m := s.control.messages[num]
+		if !there || m == nil || !m.Few || !inInboxes(m, now) {
+			continue
+		}
+		row := fanfare.InboxRow{InboxMessage: inboxMessage(m), At: at}
+		for damage := range s.damagedReceipts {
+			if damage == rowOf(num, who, damage.kind) {
+				row.Damaged = damagedReceipts(damage)
+			}
+		}
+		if known := sl.receipts[num][who.Seq]; known != nil && row.Damaged == nil {
+			row.Marks = *known
+		}
+		all = append(all, row)
+	}
+	slices.SortFunc(all, func(a, b fanfare.InboxRow) int { return newestFirst(a.InboxMessage, b.InboxMessage) })
+	return all, nil
+}
+
+// InboxOwners implements fanfare.Inboxes.
+func (s *Store) InboxOwners(ctx context.Context, n fanfare.Slot, chunk uint16) (*set.Set, error) {
+	owners := set.New()
+	err := s.InboxIndex(ctx, n, func(seq fanfare.Seq, _ fanfare.MessageNum) error {
+		if uint16(seq>>16) == chunk { //nolint:gosec // the high half
+			owners.Add(seq)
+		}
+		return nil
+	})
+	return owners, err
+}
+
+// InboxIndex implements fanfare.Inboxes.
+func (s *Store) InboxIndex(ctx context.Context, n fanfare.Slot, fn func(seq fanfare.Seq, m fanfare.MessageNum) error) error {
+	sl, err := s.enterSlot(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for num, w := range sl.messages {
+		for seq := range w.rows {
+			if err := fn(seq, num); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// SweepInboxes implements fanfare.Inboxes: all at once.
+func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
+	if err := s.enter(ctx); err != nil {
+		return false, err
+	}
+	defer s.mu.Unlock()
+	now, swept := s.clock(), false
+	for num, m := range s.control.messages {
+		if !m.Few || m.Recall != fanfare.RecallAll && m.ExpiresAt().After(now) {
+			continue
+		}
+		row := cloneMessage(m)
+		row.Few, swept = false, true
+		s.control.messages[num] = &row
+		for n := range s.slots {
+			if w := s.slots[n].messages[num]; w != nil {
+				w.rows, w.latch.Few = nil, false
+			}
+		}
+	}
+	if swept {
+		s.heads[0]++
+	}
+	return false, nil
 }
 
 // InboxChunk implements fanfare.Inboxes.

@@ -147,13 +147,24 @@ func (s *Store) deliver(c *fanfare.Claim, w *work, b *fanfare.Batch, next fanfar
 			skipped = append(skipped, fanfare.Exception{Rank: rank, Seq: seq, Reason: why})
 		}
 	}
+	rows := c.Rows(w.latch, &next, skipped)
 	found = append(found, c.Finish(&next, skipped, now)...)
 	*b = next
 	for _, e := range found {
 		e.Seq, e.At = members[e.Rank], now
 		s.except(w, c.Slot, e)
 	}
-	return fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
+	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: b.Clone()}
+	if b.State == fanfare.BatchDone {
+		for _, rank := range rows {
+			a.Members = append(a.Members, members[rank])
+			if w.rows == nil {
+				w.rows = make(map[fanfare.Seq]time.Time)
+			}
+			w.rows[members[rank]] = now
+		}
+	}
+	return a
 }
 
 func (s *Store) record(r *fanfare.Record, w *work, b *fanfare.Batch, now time.Time) fanfare.EntryAnswer {

@@ -69,6 +69,7 @@ type work struct {
 	batches    []fanfare.Batch
 	unreadable map[fanfare.BatchNo]bool          // rows of which only the plain columns can be read
 	exceptions map[fanfare.Seq]fanfare.Exception // Rank is not kept
+	rows       map[fanfare.Seq]time.Time         // of who got a message to few: when
 }
 
 // Open makes an empty store.

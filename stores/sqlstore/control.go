@@ -38,7 +38,7 @@ func (s *Store) Look(ctx context.Context) (found []fanfare.Look, err error) {
 				Revision: fanfare.Revision(integer(r[7])), Channel: fanfare.ChannelName(text(r[8])), Provider: text(r[9]), Rate: real(r[10]),
 				Priority: fanfare.Priority(text(r[11])), Uncertain: fanfare.Policy(text(r[12])), SendAt: moment(r[13]), NotAfter: moment(r[14]),
 				StartGrace: time.Duration(integer(r[15])), Waits: integer(r[16]) != 0,
-				Topic: text(r[17]), Essential: integer(r[18]) != 0,
+				Topic: text(r[17]), Essential: integer(r[18]) != 0, Few: integer(r[20]) != 0,
 			})
 			return nil
 		}, "messages.look")

@@ -90,7 +90,16 @@ func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fa
 	if err := t.execRows("batches.insert", 5, values); err != nil {
 		return err
 	}
-	_, err := t.exec("latch.freeze", int64(people), int64(m), int64(n))
+	few := false
+	if size == fanfare.WholeRows {
+		if _, err := t.one(func(r []driver.Value) error {
+			few = fanfare.IsFew(planned, int(integer(r[2])))
+			return nil
+		}, "slots.get", int64(n)); err != nil {
+			return err
+		}
+	}
+	_, err := t.exec("latch.freeze", int64(people), few, int64(m), int64(n))
 	return err
 }
 
@@ -121,7 +130,7 @@ func (s *Store) Latches(ctx context.Context, m fanfare.MessageNum) (found []fanf
 	err = s.read(ctx, func(c *conn) error {
 		return c.query(func(r []driver.Value) error {
 			found = append(found, fanfare.Latch{Slot: fanfare.Slot(integer(r[0])), Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]), //nolint:gosec // as written
-				Phase: fanfare.SlotPhase(integer(r[4])), Generation: fanfare.Generation(integer(r[5])), Frozen: integer(r[6]) != 0})
+				Phase: fanfare.SlotPhase(integer(r[4])), Generation: fanfare.Generation(integer(r[5])), Frozen: integer(r[6]) != 0, Few: integer(r[7]) != 0})
 			return nil
 		}, "latch.of_message", int64(m))
 	})
@@ -137,6 +146,9 @@ func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 		return err
 	}
 	return s.write(ctx, smallWrite, func(t *tx) error {
+		if _, err := t.dropInboxRows(audienceKey{m, n}); err != nil {
+			return err
+		}
 		for _, statement := range [...]string{"latch.forget", "audiences.forget", "batches.forget", "exceptions.forget"} {
 			if _, err := t.exec(statement, int64(m), int64(n)); err != nil {
 				return err

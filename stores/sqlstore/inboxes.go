@@ -25,6 +25,166 @@ func (s *Store) InboxMessages(ctx context.Context) (all []fanfare.InboxMessage, 
 	return all, nil
 }
 
+// InboxRows implements fanfare.Inboxes.
+func (s *Store) InboxRows(ctx context.Context, who fanfare.Person) (all []fanfare.InboxRow, err error) {
+	for {
+		err = s.readSlot(ctx, who.Slot, func(c *conn) error { return s.inboxRows(c, who, &all) })
+		if err == nil {
+			return all, nil
+		}
+		if !errors.Is(err, errOldSnapshot) {
+			return nil, err
+		}
+	}
+}
+
+func (s *Store) inboxRows(c *conn, who fanfare.Person, all *[]fanfare.InboxRow) error {
+	*all = nil
+	if err := c.query(func(r []driver.Value) error {
+		*all = append(*all, fanfare.InboxRow{At: moment(r[7]), InboxMessage: fanfare.InboxMessage{Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])),
+			Revision: fanfare.Revision(integer(r[2])), Phase: fanfare.Phase(text(r[3])), Recall: fanfare.Recall(text(r[4])), StartedAt: moment(r[5]), ExpiresAt: moment(r[6])}})
+		return nil
+	}, "messages.few", int64(who.Slot), int64(who.Seq), micros(s.now())); err != nil || len(*all) == 0 {
+		return err
+	}
+	head, err := s.syncReceipts(c)
+	for i := range *all {
+		if err != nil {
+			return err
+		}
+		row := &(*all)[i]
+		var times [1]fanfare.Receipted
+		if row.Damaged, err = s.receiptTimes(c, head, audienceKey{row.Num, who.Slot}, []fanfare.Seq{who.Seq}, times[:]); row.Damaged == nil {
+			row.Marks = times[0]
+		}
+		if errors.Is(err, fanfare.ErrDamaged) {
+			row.Damaged, err = err, nil
+		}
+	}
+	return err
+}
+
+// InboxOwners implements fanfare.Inboxes.
+func (s *Store) InboxOwners(ctx context.Context, n fanfare.Slot, chunk uint16) (*set.Set, error) {
+	first, owners := int64(chunk)<<16, set.New()
+	err := s.readSlot(ctx, n, func(c *conn) error {
+		return c.query(func(r []driver.Value) error {
+			owners.Add(fanfare.Seq(integer(r[0]))) //nolint:gosec // as written
+			return nil
+		}, "inbox_rows.owners", int64(n), first, first+set.ChunkSize-1)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return owners, nil
+}
+
+// InboxIndex implements fanfare.Inboxes.
+func (s *Store) InboxIndex(ctx context.Context, n fanfare.Slot, fn func(seq fanfare.Seq, m fanfare.MessageNum) error) error {
+	return s.readSlot(ctx, n, func(c *conn) error {
+		return c.query(func(r []driver.Value) error {
+			return fn(fanfare.Seq(integer(r[0])), fanfare.MessageNum(integer(r[1]))) //nolint:gosec // as written
+		}, "inbox_rows.all", int64(n))
+	})
+}
+
+// SweepInboxes implements fanfare.Inboxes.
+func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
+	const atOnce, rowsAtOnce = 200, 1000
+	var over []fanfare.MessageNum
+	find := func(c *conn) error {
+		scan := func(r []driver.Value) error {
+			over = append(over, fanfare.MessageNum(integer(r[0])))
+			return nil
+		}
+		if err := c.query(scan, "messages.few_over", micros(s.now()), int64(atOnce)); err != nil {
+			return err
+		}
+		return c.query(scan, "messages.few_recalled", int64(atOnce))
+	}
+	if err := s.read(ctx, find); err != nil || len(over) == 0 { // most often nothing is over, and nothing is to be written
+		return false, err
+	}
+	err = s.write(ctx, longWrite, func(t *tx) error {
+		over = over[:0]
+		if err := find(t.conn); err != nil { // whose expiry was moved meanwhile stays
+			return err
+		}
+		gone := 0
+		for i, m := range over {
+			n, err := t.sweepInboxes(m)
+			if err != nil {
+				return err
+			}
+			if gone += n; gone >= rowsAtOnce && i+1 < len(over) {
+				more = true
+				return nil
+			}
+		}
+		more = len(over) >= atOnce
+		return nil
+	})
+	return more && err == nil, err
+}
+
+// sweepInboxes takes the rows of a message out; from then on it is one to many.
+func (t *tx) sweepInboxes(m fanfare.MessageNum) (gone int, err error) {
+	var slots []fanfare.Slot
+	if err := t.query(func(r []driver.Value) error {
+		slots = append(slots, fanfare.Slot(integer(r[0]))) //nolint:gosec // as written
+		return nil
+	}, "latch.few", int64(m)); err != nil {
+		return 0, err
+	}
+	for _, s := range slots {
+		n, err := t.dropInboxRows(audienceKey{m, s})
+		if err != nil {
+			return gone, err
+		}
+		gone += n
+	}
+	if _, err := t.exec("latch.many", int64(m)); err != nil {
+		return gone, err
+	}
+	_, err = t.exec("messages.many", int64(m))
+	return gone, err
+}
+
+// dropInboxRows takes out a message's rows in a slot. Who may have one is planned: rows lie by person, and to look for a message among all is slow.
+func (t *tx) dropInboxRows(k audienceKey) (gone int, err error) {
+	drop := func(statement string, values ...driver.Value) error {
+		n, err := t.exec(statement, values...)
+		gone += int(n)
+		return err
+	}
+	rows, _, err := t.s.frozenRows(t.conn, k)
+	for i := 0; i < len(rows) && err == nil; i++ {
+		var members *set.Set
+		if members, err = t.s.batchSet(t.conn, k, rows[i].first, int(rows[i].n)); err != nil {
+			break
+		}
+		for seq := range members.All() {
+			if err := drop("inbox_rows.delete", int64(k.slot), int64(seq), int64(k.message)); err != nil {
+				return gone, err
+			}
+		}
+	}
+	if errors.Is(err, fanfare.ErrDamaged) {
+		err = drop("inbox_rows.forget", int64(k.slot), int64(k.message))
+	}
+	return gone, err
+}
+
+// putInboxRows notes that a batch, which is of a message to few, was delivered to members by their ranks, and gives their seqs.
+func (g *group) putInboxRows(r fanfare.BatchRef, members *set.Set, ranks []int) ([]fanfare.Seq, error) {
+	seqs, values := make([]fanfare.Seq, len(ranks)), make([]driver.Value, 0, 4*len(ranks))
+	for i, rank := range ranks {
+		seqs[i], _ = members.Select(rank)
+		values = append(values, int64(r.Slot), int64(seqs[i]), int64(r.Message), micros(g.now))
+	}
+	return seqs, g.execRows("inbox_rows.put", 4, values)
+}
+
 // InboxChunk implements fanfare.Inboxes. A batch of the inbox is a row of the audience, so its number is how many rows lie before.
 func (s *Store) InboxChunk(ctx context.Context, n fanfare.Slot, chunk uint16, messages []fanfare.MessageNum) ([]fanfare.InboxPart, error) {
 	parts := make([]fanfare.InboxPart, len(messages))

@@ -11,7 +11,7 @@ import (
 
 // deliver carries out a claim that delivers its batch: next is what Decide made of b, found are those that it left in doubt. Only sets are
 // looked at, whatever the number of people; exceptions are written for those that get nothing.
-func (g *group) deliver(c *fanfare.Claim, b *fanfare.Batch, next fanfare.Batch, found []fanfare.Exception) (fanfare.EntryAnswer, error) {
+func (g *group) deliver(c *fanfare.Claim, l fanfare.Latch, b *fanfare.Batch, next fanfare.Batch, found []fanfare.Exception) (fanfare.EntryAnswer, error) {
 	members, err := g.s.batchSet(g.conn, audienceKey{c.Message, c.Slot}, b.First, b.N)
 	if err == nil && members.Len() != b.N {
 		err = fmt.Errorf("%v: %d of its %d members are there: %w", c.BatchRef, members.Len(), b.N, fanfare.ErrDamaged)
@@ -29,6 +29,7 @@ func (g *group) deliver(c *fanfare.Claim, b *fanfare.Batch, next fanfare.Batch, 
 	for i := range found {
 		found[i].Seq, _ = members.Select(found[i].Rank)
 	}
+	rows := c.Rows(l, &next, skipped)
 	found = append(found, c.Finish(&next, skipped, g.now)...)
 	for i := range found {
 		found[i].At = g.now
@@ -41,7 +42,11 @@ func (g *group) deliver(c *fanfare.Claim, b *fanfare.Batch, next fanfare.Batch, 
 		return fanfare.EntryAnswer{}, err
 	}
 	g.saved(&next)
-	return fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone()}, nil
+	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone()}
+	if len(rows) > 0 && next.State == fanfare.BatchDone {
+		a.Members, err = g.putInboxRows(c.BatchRef, members, rows)
+	}
+	return a, err
 }
 
 // skipped finds who of a batch gets nothing, and why, as of this transaction.

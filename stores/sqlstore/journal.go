@@ -101,7 +101,7 @@ func (g *group) latch(calls []*journalCall) error {
 		n := fanfare.Slot(integer(r[0])) //nolint:gosec // as written
 		g.touch(n, integer(r[4]))
 		g.latches[audienceKey{fanfare.MessageNum(integer(r[5])), n}] = fanfare.Latch{Slot: n, Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]),
-			Phase: fanfare.SlotPhase(integer(r[6])), Generation: fanfare.Generation(integer(r[7])), Frozen: integer(r[8]) != 0}
+			Phase: fanfare.SlotPhase(integer(r[6])), Generation: fanfare.Generation(integer(r[7])), Frozen: integer(r[8]) != 0, Few: integer(r[9]) != 0}
 		return nil
 	}, "latch.rows", 2, values)
 }
@@ -221,7 +221,7 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
 	}
 	if c.Delivers() {
-		return g.deliver(c, b, next, found)
+		return g.deliver(c, l, b, next, found)
 	}
 	var members []fanfare.Seq
 	begins := c.Begins(b)

@@ -40,7 +40,7 @@ func (c *conn) scanMessage(r []driver.Value, m *fanfare.Message) error {
 		Test: integer(r[13]) != 0, SendAt: moment(r[14]), NotAfter: moment(r[15]), StartGrace: time.Duration(integer(r[16])), Rate: real(r[17]),
 		Priority: fanfare.Priority(text(r[18])), Uncertain: fanfare.Policy(text(r[19])), Dedupe: fanfare.Dedupe(text(r[20])),
 		Outcome: fanfare.Outcome(text(r[21])), CreatedAt: moment(r[22]), UpdatedAt: moment(r[23]), StartedAt: moment(r[24]),
-		FinishedAt: moment(r[25]), Audience: rawOf(r[29]), Data: rawOf(r[30]), Metadata: rawOf(r[31]), Recall: fanfare.Recall(text(r[34])),
+		FinishedAt: moment(r[25]), Audience: rawOf(r[29]), Data: rawOf(r[30]), Metadata: rawOf(r[31]), Recall: fanfare.Recall(text(r[34])), Few: integer(r[35]) != 0,
 	}
 	what := fmt.Sprintf("messages row %d", m.Num)
 	return errors.Join(c.decode(what, r[26], &m.Trigger), c.decode(what, r[27], &m.Waiting), c.decode(what, r[28], &m.Tags),
@@ -123,7 +123,7 @@ func (x *controlTx) SaveMessage(m *fanfare.Message, from fanfare.Phase, was fanf
 	if err != nil {
 		return err
 	}
-	values := append(append(before, after...), string(m.ID), string(from), int64(was))
+	values := append(append(before, after...), m.Few, string(m.ID), string(from), int64(was))
 	n, err := x.t.exec("messages.save", values...)
 	if err != nil {
 		return err

@@ -331,35 +331,47 @@ func (s *Store) ReceiptCounts(ctx context.Context, m fanfare.MessageNum, n fanfa
 func (s *Store) ReceiptTimes(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot, seqs []fanfare.Seq) ([]fanfare.Receipted, error) {
 	found := make([]fanfare.Receipted, len(seqs))
 	var damaged error
-	err := s.readReceipts(ctx, audienceKey{m, n}, func(it *receiptItem, need need) {
-		for _, kind := range fanfare.ReceiptKinds() {
-			if len(it.kinds[kind].chunks) == 0 {
-				continue
-			}
-			for _, seq := range seqs {
-				it.want(kind, seq, need)
-			}
-		}
-	}, func(it *receiptItem) {
-		for _, kind := range fanfare.ReceiptKinds() {
-			if len(it.kinds[kind].chunks) == 0 {
-				continue
-			}
-			for i, seq := range seqs {
-				c := it.kinds[kind].find(uint16(seq >> 16)) //nolint:gosec // the high half
-				at, ok := c.is(seq, true)
-				if !ok {
-					damaged = c.damaged
-					return
-				}
-				found[i][kind] = at.stamp()
-			}
-		}
-	})
-	if err = cmp.Or(err, damaged); err != nil {
-		return nil, err
+	wants, use := askTimes(seqs, found, &damaged)
+	if err := s.readReceipts(ctx, audienceKey{m, n}, wants, use); err != nil || damaged != nil {
+		return nil, cmp.Or(err, damaged)
 	}
 	return found, nil
+}
+
+// receiptTimes is ReceiptTimes within a snapshot of that head.
+func (s *Store) receiptTimes(c *conn, head int64, k audienceKey, seqs []fanfare.Seq, found []fanfare.Receipted) (damaged, err error) {
+	wants, use := askTimes(seqs, found, &damaged)
+	err = s.withReceipts(c, head, k, wants, use)
+	return damaged, err
+}
+
+// askTimes asks for what withReceipts has to know to tell the times of seqs, and tells them.
+func askTimes(seqs []fanfare.Seq, found []fanfare.Receipted, damaged *error) (wants func(*receiptItem, need), use func(*receiptItem)) {
+	return func(it *receiptItem, need need) {
+			for _, kind := range fanfare.ReceiptKinds() {
+				if len(it.kinds[kind].chunks) == 0 {
+					continue
+				}
+				for _, seq := range seqs {
+					it.want(kind, seq, need)
+				}
+			}
+		}, func(it *receiptItem) {
+			for _, kind := range fanfare.ReceiptKinds() {
+				if len(it.kinds[kind].chunks) == 0 {
+					continue
+				}
+				for i, seq := range seqs {
+					c := it.kinds[kind].find(uint16(seq >> 16)) //nolint:gosec // the high half
+					at, ok := c.is(seq, true)
+					if !ok {
+						*damaged = c.damaged
+						return
+					}
+					found[i][kind] = at.stamp()
+				}
+			}
+		}
 }
 
 // want asks for what is missing to know the stamp of a seq.

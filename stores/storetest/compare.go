@@ -333,7 +333,7 @@ func (c *comparison) entry(r *rapid.T) fanfare.Entry {
 		claim := fanfare.Claim{BatchRef: at, Generation: g, Owner: c.owner(r), Lease: fanfare.LeaseTime,
 			Policy: rapid.SampledFrom([]fanfare.Policy{fanfare.PolicyResend, fanfare.PolicyHold}).Draw(r, "policy"), Settle: rapid.IntRange(0, 4).Draw(r, "settles") == 0}
 		if rapid.IntRange(0, 2).Draw(r, "delivers") == 0 {
-			claim.Deliver = &fanfare.Inline{Revision: fanfare.Revision(rapid.IntRange(1, 3).Draw(r, "revision")),
+			claim.Deliver = &fanfare.Inline{Revision: fanfare.Revision(rapid.IntRange(1, 3).Draw(r, "revision")), Few: rapid.Bool().Draw(r, "to few"),
 				Suppressions: fanfare.Suppressions(fanfare.ChannelEmail, "news", rapid.Bool().Draw(r, "essential"))}
 		}
 		return fanfare.Entry{Claim: &claim}
@@ -502,12 +502,13 @@ func (c *comparison) carry(entries ...fanfare.Entry) {
 		Answer     fanfare.Answer
 		Row        fanfare.Batch
 		Exceptions []fanfare.Exception
+		Members    []fanfare.Seq
 		Failed     bool
 	}
 	c.same("append", func(st fanfare.Store) (any, error) {
 		var all []answer
 		for _, a := range st.Append(c.t.Context(), st.ShardOf(0), entries) {
-			got := answer{Answer: a.Answer, Exceptions: a.Exceptions, Failed: a.Err != nil}
+			got := answer{Answer: a.Answer, Exceptions: a.Exceptions, Members: a.Members, Failed: a.Err != nil}
 			if a.Answer == fanfare.Applied || a.Answer == fanfare.Halted {
 				got.Row = a.Row
 			}
@@ -615,10 +616,30 @@ func (c *comparison) work(m fanfare.MessageNum, s fanfare.Slot) {
 	})
 }
 
+// rows compares who has a row of an inbox message.
+func (c *comparison) rows(s fanfare.Slot) {
+	c.same("rows of inboxes", func(st fanfare.Store) (any, error) {
+		all := make(map[fanfare.MessageNum]map[fanfare.Seq]bool)
+		err := st.InboxIndex(c.t.Context(), s, func(seq fanfare.Seq, m fanfare.MessageNum) error {
+			if all[m] == nil {
+				all[m] = make(map[fanfare.Seq]bool)
+			}
+			all[m][seq] = true
+			return nil
+		})
+		return all, err
+	})
+	c.same("owners of rows", func(st fanfare.Store) (any, error) {
+		owners, err := st.InboxOwners(c.t.Context(), s, 0)
+		return owners.ToArray(), err
+	})
+}
+
 // everything compares all that can be read.
 func (c *comparison) everything() {
 	ctx := c.t.Context()
 	for s := range fanfare.Slot(2) {
+		c.rows(s)
 		for m := range fanfare.MessageNum(c.messages + 1) {
 			c.work(m, s)
 			c.same("part", func(st fanfare.Store) (any, error) {

@@ -214,8 +214,9 @@ func inboxMessages(x *fixture) {
 		x.update(func(tx fanfare.ControlTx) error { return tx.InsertMessage(&m) })
 	}
 	put("first", func(*fanfare.Message) {})
-	put("later", func(m *fanfare.Message) { m.StartedAt, m.Phase = begun.Add(time.Second), fanfare.PhasePreparing })
+	put("later", func(m *fanfare.Message) { m.StartedAt, m.Phase = begun.Add(time.Second), fanfare.PhaseSending })
 	put("same", func(m *fanfare.Message) { m.Recall = fanfare.RecallUnread })
+	put("prepared", func(m *fanfare.Message) { m.Phase = fanfare.PhasePreparing })
 	put("draft", func(m *fanfare.Message) { m.StartedAt, m.Phase = time.Time{}, fanfare.PhaseDraft })
 	put("mail", func(m *fanfare.Message) { m.Channel = fanfare.ChannelEmail })
 	put("test", func(m *fanfare.Message) { m.Test = true })

@@ -90,6 +90,7 @@ func Run(t *testing.T, open Open) {
 		{"Freeze", freezeScenarios()},
 		{"Claim", claimScenarios()},
 		{"Inline", inlineScenarios()},
+		{"InboxRows", inboxRowScenarios()},
 		{"Record", recordScenarios()},
 		{"Amend", amendScenarios()},
 		{"Hostile", hostileScenarios()},

@@ -22,6 +22,7 @@ type exam struct {
 	stray  []Found   // exception rows of nobody
 	people int       // exception rows
 	moved  []bool    // by batch: written while it was read
+	unsent *set.Set  // who has an exception row that is none of a sent one
 }
 
 // counted is what the exception rows of one batch say.
@@ -144,6 +145,7 @@ func (e *exam) run(ctx context.Context) (t fanfare.Tally, still bool, err error)
 		}
 		e.batch(&e.rows[i], &e.whose[i])
 	}
+	e.toFew(still)
 	if still {
 		e.found = append(e.found, e.stray...)
 		e.tally(t)
@@ -206,12 +208,16 @@ func (e *exam) read(ctx context.Context) (t fanfare.Tally, still bool, err error
 // exceptions counts the rows by batch. They come in order of seq, as do the planned, so that ranks only rise.
 func (e *exam) exceptions(ctx context.Context) error {
 	e.whose, e.stray, e.people = make([]counted, len(e.rows)), nil, 0
+	e.unsent = set.New()
 	at := 0
 	for x, err := range e.store.Exceptions(ctx, e.m.Num, e.slot, 0) {
 		if err != nil {
 			return err
 		}
 		e.people++
+		if x.Result != fanfare.ResultSent {
+			e.unsent.Add(x.Seq)
+		}
 		if !e.send.Contains(x.Seq) {
 			e.stray = append(e.stray, e.of(nil, fmt.Sprintf("seq %d has an exception row, but is not planned", x.Seq)))
 			continue

@@ -21,6 +21,7 @@ type Store interface {
 	Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.Latch, error)
 	fanfare.Reports
 	fanfare.Receipts
+	InboxIndex(ctx context.Context, s fanfare.Slot, fn func(seq fanfare.Seq, m fanfare.MessageNum) error) error
 	Check(ctx context.Context) ([]string, error)
 }
 
@@ -38,6 +39,7 @@ type Report struct {
 	Found      []Found  `json:"differences"`
 	More       int      `json:"more"`   // differences beyond those listed
 	Damage     []string `json:"damage"` // what cannot be read: not what was written
+	few        map[fanfare.Slot]rows
 }
 
 // Found is one difference: where it is, and what is told against what is counted.
@@ -85,7 +87,7 @@ func (r *Report) damaged(err error) error {
 
 // Run looks at everything there is. An error means that it could not look; what is wrong with the data is in the report.
 func Run(ctx context.Context, store Store) (Report, error) {
-	r := Report{Slots: store.Slots(), Found: []Found{}, Damage: []string{}}
+	r := Report{Slots: store.Slots(), Found: []Found{}, Damage: []string{}, few: make(map[fanfare.Slot]rows)}
 	damage, err := store.Check(ctx)
 	if err != nil {
 		return r, fmt.Errorf("doctor: read what has a checksum: %w", err)
@@ -105,6 +107,9 @@ func Run(ctx context.Context, store Store) (Report, error) {
 		if err := r.message(ctx, store, messages[i]); err != nil {
 			return r, fmt.Errorf("doctor: message %s: %w", messages[i], err)
 		}
+	}
+	if err := r.inboxes(ctx, store); err != nil {
+		return r, fmt.Errorf("doctor: %w", err)
 	}
 	r.Damage = unique(r.Damage)
 	r.OK = len(r.Found) == 0 && len(r.Damage) == 0

@@ -47,6 +47,7 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 		start(&parts, working, n.planner.Run)
 		start(&parts, working, n.indexer.Run)
 		start(&parts, working, n.purge)
+		start(&parts, working, n.sweep)
 	} else {
 		start(&last, noting, n.folder.End)
 	}

@@ -1,7 +1,7 @@
 -- fragment: message
 num, id, name, channel, phase, generation, pause_reason, paused_from, ending, revision, provider, topic, essential, test, send_at,
   not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at, finished_at, trigger_by, waiting,
-  tags, audience, data, metadata, content, scopes, recall;
+  tags, audience, data, metadata, content, scopes, recall, few;
 
 -- name: settings.get
 SELECT value FROM settings WHERE name = ?;
@@ -27,12 +27,26 @@ ORDER BY num DESC LIMIT ?;
 
 -- name: messages.look
 SELECT num, id, phase, generation, pause_reason, paused_from, ending, revision, channel, provider, rate, priority, uncertain,
-  send_at, not_after, start_grace, trigger_by IS NOT NULL AS waits, topic, essential, scopes IS NOT NULL AS reopens
+  send_at, not_after, start_grace, trigger_by IS NOT NULL AS waits, topic, essential, scopes IS NOT NULL AS reopens, few
 FROM message_rows WHERE status <> 3 AND phase <> 'draft' ORDER BY num;
 
 -- name: messages.inbox
 SELECT num, id, revision, phase, recall, started_at, expires_at FROM message_rows
-WHERE channel = 'inbox' AND started_at > 0 AND recall <> 'all' AND test = 0 AND expires_at > ? ORDER BY started_at DESC, num DESC;
+WHERE channel = 'inbox' AND started_at > 0 AND recall <> 'all' AND test = 0 AND few = 0 AND phase <> 'preparing' AND expires_at > ?
+ORDER BY started_at DESC, num DESC;
+
+-- name: messages.few
+SELECT m.num, m.id, m.revision, m.phase, m.recall, m.started_at, m.expires_at, r.at FROM inbox_rows r CROSS JOIN message_rows m ON m.num = r.message
+WHERE r.slot = ? AND r.seq = ? AND m.few = 1 AND m.recall <> 'all' AND m.expires_at > ? ORDER BY m.started_at DESC, m.num DESC;
+
+-- name: messages.few_over
+SELECT num FROM message_rows WHERE few = 1 AND expires_at <= ? ORDER BY expires_at LIMIT ?;
+
+-- name: messages.few_recalled
+SELECT num FROM message_rows WHERE few = 1 AND recall = 'all' ORDER BY num LIMIT ?;
+
+-- name: messages.many
+UPDATE message_rows SET few = 0 WHERE num = ?;
 
 -- name: messages.insert
 INSERT INTO message_rows (id, name, channel, status, phase, generation, pause_reason, paused_from, ending, revision, provider, topic,
@@ -44,7 +58,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 UPDATE message_rows SET name = ?, channel = ?, status = ?, phase = ?, generation = ?, pause_reason = ?, paused_from = ?, ending = ?,
   revision = ?, provider = ?, topic = ?, essential = ?, test = ?, send_at = ?, not_after = ?, start_grace = ?, rate = ?, priority = ?,
   uncertain = ?, dedupe = ?, outcome = ?, updated_at = ?, started_at = ?, finished_at = ?, trigger_by = ?, waiting = ?,
-  tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?, recall = ?, expires_at = ?
+  tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?, recall = ?, expires_at = ?,
+  few = CASE WHEN ? AND phase = 'preparing' THEN 1 ELSE few END
 WHERE id = ? AND phase = ? AND generation = ?;
 
 -- name: messages.delete

@@ -26,11 +26,11 @@ UPDATE slots SET next_seq = ? WHERE slot = ?;
 
 -- name: latch.rows
 WITH want (message, slot) AS (VALUES /*rows*/(?, ?)/*end*/)
-SELECT s.slot, s.epoch, s.open, s.rev, s.changed, m.message, m.phase, m.generation, m.frozen
+SELECT s.slot, s.epoch, s.open, s.rev, s.changed, m.message, m.phase, m.generation, m.frozen, m.few
 FROM want w CROSS JOIN message_slots m ON m.message = w.message AND m.slot = w.slot CROSS JOIN slots s ON s.slot = w.slot;
 
 -- name: latch.of_message
-SELECT s.slot, s.epoch, s.open, s.rev, m.phase, m.generation, m.frozen
+SELECT s.slot, s.epoch, s.open, s.rev, m.phase, m.generation, m.frozen, m.few
 FROM message_slots m CROSS JOIN slots s ON s.slot = m.slot WHERE m.message = ? ORDER BY m.slot;
 
 -- name: latch.spread
@@ -42,10 +42,32 @@ WHERE excluded.generation > generation OR (excluded.generation = generation AND 
 SELECT COUNT(*) FROM message_slots WHERE message = ? AND slot = ? AND frozen = 0 AND phase = ? AND generation = ?;
 
 -- name: latch.freeze
-UPDATE message_slots SET frozen = 1, people = ? WHERE message = ? AND slot = ?;
+UPDATE message_slots SET frozen = 1, people = ?, few = ? WHERE message = ? AND slot = ?;
 
 -- name: latch.forget
 DELETE FROM message_slots WHERE message = ? AND slot = ?;
+
+-- name: latch.few
+SELECT slot FROM message_slots WHERE message = ? AND few = 1;
+
+-- name: latch.many
+UPDATE message_slots SET few = 0 WHERE message = ? AND few = 1;
+
+-- name: inbox_rows.put
+INSERT INTO inbox_rows (slot, seq, message, at) VALUES /*rows*/(?, ?, ?, ?)/*end*/
+ON CONFLICT (slot, seq, message) DO UPDATE SET at = excluded.at;
+
+-- name: inbox_rows.delete
+DELETE FROM inbox_rows WHERE slot = ? AND seq = ? AND message = ?;
+
+-- name: inbox_rows.forget
+DELETE FROM inbox_rows WHERE slot = ? AND message = ?;
+
+-- name: inbox_rows.owners
+SELECT DISTINCT seq FROM inbox_rows WHERE slot = ? AND seq >= ? AND seq <= ? ORDER BY seq;
+
+-- name: inbox_rows.all
+SELECT seq, message FROM inbox_rows WHERE slot = ? ORDER BY seq, message;
 
 -- name: audiences.forget
 DELETE FROM audiences WHERE message = ? AND slot = ?;
