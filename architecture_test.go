@@ -31,6 +31,7 @@ var leaves = map[string][]string{
 	"merge":          nil,
 	"merge/mailbody": {"merge"},
 	"esmtp":          nil,
+	"bounce":         nil,
 }
 
 // neighbours stand on the root and never meet. In the folders each driver is a neighbour of its own.
@@ -130,7 +131,7 @@ func mayImport(from, to string) error {
 	case fromLeaf:
 		allowed = slices.Contains(leaves[from], to)
 	case above == "":
-		allowed = toLeaf && to != "esmtp"
+		allowed = toLeaf && to != "esmtp" && to != "bounce"
 	default:
 		allowed = to == "" || toLeaf || slices.Contains(suites, above) && slices.Contains(suites, below) || bases[below] != "" && path.Dir(above) == bases[below]
 	}

@@ -197,7 +197,8 @@ type Provider struct {
 	OnlyTo      []string // patterns of addresses; others are skipped as filtered
 	Default     bool
 	DKIM        DKIM
-	Track       Track // of messages that do not say
+	Track       Track  // of messages that do not say
+	Bounces     string // the envelope sender of e-mail, in which KEY stands for an item's token; empty: the address of From
 }
 
 // DKIM says by what a provider's e-mail is signed; the zero value: by nothing. The key is a secret like the URL's password.

@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -54,6 +55,7 @@ const (
 	linkUnsubscribe = 'u'
 	linkOpen        = 'o'
 	linkClick       = 'c'
+	linkReturn      = 'r'
 )
 
 // macSize is how much of the signature a token carries.
@@ -88,22 +90,78 @@ func (l *Links) Click(m *fanfare.Message, r *fanfare.Recipient, address string) 
 	return l.link("/t/c/", linkClick, m, r, address)
 }
 
+// The token in an envelope sender is written in letters and digits of which servers may change the case, and its signature is shorter, so that it
+// leaves eleven characters of a local part (64) to whoever chooses the address.
+const (
+	returnMac   = 10
+	returnToken = (tokenHead+returnMac)*8/5 + 1
+)
+
+func returnText() *base32.Encoding {
+	return base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+}
+
+// Return is the token of an item in the address that its mail comes back to.
+func (l *Links) Return(m *fanfare.Message, r *fanfare.Recipient) string {
+	k, _ := l.keyers.Get().(*keyer)
+	defer l.keyers.Put(k)
+	b := k.head(linkReturn, m, r)
+	k.token = append(b, k.of(k.sign, b)[:returnMac]...)
+	return returnText().EncodeToString(k.token)
+}
+
+// returned finds the token of an item in text, such as the addresses of a report. ErrNotFound: there is none.
+func (l *Links) returned(text string) (target, error) {
+	text = strings.ToLower(text)
+	isNot := func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'v') }
+	for _, word := range strings.FieldsFunc(text, isNot) {
+		if len(word) != returnToken {
+			continue
+		}
+		b, err := returnText().DecodeString(word)
+		if err == nil && b[0] == linkReturn && l.signed(b, returnMac) {
+			return named(b[:tokenHead]), nil
+		}
+	}
+	return target{}, fmt.Errorf("token: %w", fanfare.ErrNotFound)
+}
+
+// signed says whether the last bytes are the signature of the others.
+func (l *Links) signed(b []byte, mac int) bool {
+	k, _ := l.keyers.Get().(*keyer)
+	defer l.keyers.Put(k)
+	end := len(b) - mac
+	return hmac.Equal(k.of(k.sign, b[:end])[:mac], b[end:])
+}
+
+// named reads what a token that we signed names.
+func named(b []byte) target {
+	return target{message: fanfare.MessageNum(binary.BigEndian.Uint64(b[1:])), //nolint:gosec // we signed it
+		person: fanfare.Person{Slot: fanfare.Slot(binary.BigEndian.Uint16(b[9:])), Seq: binary.BigEndian.Uint32(b[11:])}, tag: binary.BigEndian.Uint64(b[15:]),
+		address: string(b[tokenHead:])}
+}
+
 func (l *Links) link(at string, kind byte, m *fanfare.Message, r *fanfare.Recipient, address string) string {
 	if l.base == "" || r == nil {
 		return ""
 	}
 	k, _ := l.keyers.Get().(*keyer)
 	defer l.keyers.Put(k)
+	b := append(k.head(kind, m, r), address...)
+	k.token = append(b, k.of(k.sign, b)[:macSize]...)
+	k.link = base64.RawURLEncoding.AppendEncode(append(append(k.link[:0], l.base...), at...), k.token)
+	return string(k.link)
+}
+
+// head begins a token, in the scratch.
+func (k *keyer) head(kind byte, m *fanfare.Message, r *fanfare.Recipient) []byte {
 	k.token = append(k.token[:0], r.ExternalID...)
 	tag := k.of(k.tag, k.token)
 	b := append(k.token[:0], kind)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.Num)) //nolint:gosec // numbers are positive
 	b = binary.BigEndian.AppendUint16(b, uint16(r.Slot))
 	b = binary.BigEndian.AppendUint32(b, r.Seq)
-	b = append(append(b, tag[:8]...), address...)
-	k.token = append(b, k.of(k.sign, b)[:macSize]...)
-	k.link = base64.RawURLEncoding.AppendEncode(append(append(k.link[:0], l.base...), at...), k.token)
-	return string(k.link)
+	return append(b, tag[:8]...)
 }
 
 func (l *Links) tagOf(externalID string) uint64 {
@@ -125,14 +183,8 @@ type target struct {
 // read checks a token of a kind. ErrNotFound: it is none of ours.
 func (l *Links) read(kind byte, token string) (target, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if end := len(b) - macSize; err == nil && end >= tokenHead && b[0] == kind && (kind == linkClick) == (end > tokenHead) {
-		k, _ := l.keyers.Get().(*keyer)
-		defer l.keyers.Put(k)
-		if hmac.Equal(k.of(k.sign, b[:end])[:macSize], b[end:]) {
-			return target{message: fanfare.MessageNum(binary.BigEndian.Uint64(b[1:])), //nolint:gosec // we signed it
-				person: fanfare.Person{Slot: fanfare.Slot(binary.BigEndian.Uint16(b[9:])), Seq: binary.BigEndian.Uint32(b[11:])}, tag: binary.BigEndian.Uint64(b[15:]),
-				address: string(b[tokenHead:end])}, nil
-		}
+	if end := len(b) - macSize; err == nil && end >= tokenHead && b[0] == kind && (kind == linkClick) == (end > tokenHead) && l.signed(b, macSize) {
+		return named(b[:end]), nil
 	}
 	return target{}, fmt.Errorf("token: %w", fanfare.ErrNotFound)
 }

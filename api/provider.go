@@ -27,6 +27,7 @@ type providerView struct {
 	OnlyTo      []string  `json:"only_to" nullable:"false"`
 	Default     bool      `json:"default"`
 	Track       track     `json:"track"`
+	Bounces     string    `json:"bounces"`
 	DKIM        *dkimView `json:"dkim" doc:"How mail is signed; null: it is not."`
 	Fixed       bool      `json:"fixed" doc:"It stands in the configuration file and is changed there."`
 }
@@ -57,6 +58,7 @@ type providerBody struct {
 	OnlyTo      []string  `json:"only_to,omitempty" maxItems:"100" doc:"Patterns such as *@example.com; others are skipped as filtered."`
 	Default     bool      `json:"default,omitempty"`
 	Track       track     `json:"track,omitzero" doc:"Of messages that do not say: nothing is tracked unless it is asked for."`
+	Bounces     string    `json:"bounces,omitempty" maxLength:"320" doc:"The envelope sender of e-mail, such as b+KEY@bounce.example.org: KEY becomes a signed token of the item, by which POST /v1/bounces knows whose mail came back. Absent: the address of from."`
 	DKIM        *newDKIM  `json:"dkim,omitempty" doc:"Of e-mail: each mail is signed. The relay may sign instead."`
 }
 
@@ -112,7 +114,7 @@ func (s *Server) providerRoutes() {
 
 func (s *Server) viewProvider(p fanfare.Provider) providerView {
 	v := providerView{Name: p.Name, Channel: string(p.Channel), From: p.From, Connections: p.Connections, Chunk: p.Chunk, Timeout: p.Timeout.String(),
-		Retry: retryView{p.Retry.Attempts, p.Retry.First.String(), p.Retry.Most.String()}, OnlyTo: append([]string{}, p.OnlyTo...), Default: p.Default, Track: track(p.Track)}
+		Retry: retryView{p.Retry.Attempts, p.Retry.First.String(), p.Retry.Most.String()}, OnlyTo: append([]string{}, p.OnlyTo...), Default: p.Default, Track: track(p.Track), Bounces: p.Bounces}
 	v.URL, v.HasPassword = withoutPassword(p.URL)
 	if d := p.DKIM; d != (fanfare.DKIM{}) {
 		v.DKIM = &dkimView{Domain: d.Domain, Selector: d.Selector}
@@ -229,7 +231,7 @@ func (s *Server) putProvider(ctx context.Context, c *call, in *providerIn) (*rep
 
 // blame finds the field that a provider's error begins with, as in "provider mail: url: …"; empty: none.
 func blame(err error) string {
-	for _, field := range []string{"url", "from", "only_to", "timeout", "dkim"} {
+	for _, field := range []string{"url", "from", "only_to", "timeout", "dkim", "bounces"} {
 		if strings.Contains(err.Error(), ": "+field+" ") || strings.Contains(err.Error(), ": "+field+":") {
 			return "/" + field
 		}
@@ -239,7 +241,7 @@ func blame(err error) string {
 
 func (b *providerBody) provider(name string, old fanfare.Provider) (fanfare.Provider, error) {
 	p := fanfare.Provider{Name: name, Channel: fanfare.ChannelName(b.Channel), From: b.From, Connections: b.Connections, Chunk: b.Chunk, Rate: or(b.Rate, 0),
-		OnlyTo: b.OnlyTo, Default: b.Default, Track: fanfare.Track(b.Track), Retry: fanfare.DefaultRetry()}
+		OnlyTo: b.OnlyTo, Default: b.Default, Track: fanfare.Track(b.Track), Bounces: b.Bounces, Retry: fanfare.DefaultRetry()}
 	if d := b.DKIM; d != nil {
 		p.DKIM = fanfare.DKIM{Domain: d.Domain, Selector: d.Selector, Key: d.Key}
 		if d.Key == "" {

@@ -80,6 +80,7 @@ func (s *Server) routes() {
 	s.unsubscribeRoutes()
 	s.trackRoutes()
 	s.receiptRoutes()
+	s.bounceRoutes()
 	s.inboxRoutes()
 	s.inboxStreamRoute()
 }

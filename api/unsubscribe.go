@@ -187,12 +187,17 @@ func first(values []string) string {
 
 // linked finds what a token of a kind names, if the person is still who they were.
 func (s *Server) linked(ctx context.Context, kind byte, token string) (target, fanfare.Message, error) {
-	var m fanfare.Message
 	t, err := s.Links.read(kind, token)
 	if err != nil {
-		return t, m, err
+		return t, fanfare.Message{}, err
 	}
-	err = s.Store.View(ctx, func(v fanfare.ControlView) (err error) {
+	return s.linkedTo(ctx, t)
+}
+
+// linkedTo looks up what a token named.
+func (s *Server) linkedTo(ctx context.Context, t target) (target, fanfare.Message, error) {
+	var m fanfare.Message
+	err := s.Store.View(ctx, func(v fanfare.ControlView) (err error) {
 		m, err = v.MessageByNum(t.message)
 		return err
 	})

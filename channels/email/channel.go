@@ -64,7 +64,7 @@ func (c *Channel) Dial(ctx context.Context, p fanfare.Provider) (fanfare.Connect
 	if err != nil {
 		return nil, &fanfare.SendError{Step: string(esmtp.StepConnect), Auth: true, Err: err}
 	}
-	conn := &connection{settings: s, bye: context.WithoutCancel(ctx)}
+	conn := &connection{settings: s, links: c.cfg.Links, bye: context.WithoutCancel(ctx)}
 	conn.smtp.Host, conn.smtp.TLS, conn.smtp.Dial = c.cfg.Host, c.cfg.TLS, c.cfg.Dial
 	if err := conn.open(ctx); err != nil {
 		return nil, err

@@ -20,11 +20,12 @@ const goodbye = 250 * time.Millisecond
 // connection is one SMTP connection. One goroutine uses it at a time.
 type connection struct {
 	settings
-	conn *esmtp.Conn
-	bye  context.Context // of Close, which must be able to say good-bye after the context of Dial has ended
-	used time.Time       // when conn last was
-	msgs []esmtp.Message // of the chunk
-	from string          // the last sender
+	conn  *esmtp.Conn
+	links Links
+	bye   context.Context // of Close, which must be able to say good-bye after the context of Dial has ended
+	used  time.Time       // when conn last was
+	msgs  []esmtp.Message // of the chunk
+	from  string          // the last sender
 }
 
 func (c *connection) open(ctx context.Context) error {
@@ -126,6 +127,9 @@ func (c *connection) take(items []fanfare.Outgoing) []esmtp.Message {
 		default:
 			// Content.Render makes canonical bodies but for addresses that are not ASCII.
 			m.From, m.Body, m.Canonical = c.sender(it.Rendered), it.Rendered, isASCII(it.Address)
+			if c.back[1] != "" && c.links != nil && !it.Test && it.Recipient != nil { // a test is no item: it comes back to the sender
+				m.From = c.back[0] + c.links.Return(it.Message, it.Recipient) + c.back[1]
+			}
 			if c.sign != nil { // when its turn comes, while the server is still busy with the one before
 				m.Body, m.Render = nil, func(dst []byte) ([]byte, error) { return c.sign.append(dst, it.Rendered) }
 			}

@@ -18,7 +18,8 @@ import (
 type settings struct {
 	smtp   esmtp.Config
 	onlyTo patterns
-	sign   *signer // nil: mail goes unsigned
+	back   [2]string // before and behind the token in the envelope sender; empty: that is the sender's address
+	sign   *signer   // nil: mail goes unsigned
 }
 
 // parse reads a provider's settings. An error says what to do, and never repeats the URL: it holds a password.
@@ -35,6 +36,9 @@ func parse(p fanfare.Provider) (settings, error) {
 	}
 	if err == nil {
 		s.sign, err = newSigner(p.DKIM)
+	}
+	if err == nil && p.Bounces != "" {
+		s.back, err = returnAddress(p.Bounces)
 	}
 	if err != nil {
 		return settings{}, fmt.Errorf("provider %s: %w", p.Name, err)
@@ -142,6 +146,24 @@ func checkFrom(from string) error {
 		return fmt.Errorf(`from %q is no address; write "News <news@example.org>"`, from)
 	}
 	return nil
+}
+
+// TokenSize is how long an item's token in the envelope sender may be.
+const TokenSize = 53
+
+// returnAddress parts an address at the word KEY, which stands for the token.
+func returnAddress(pattern string) (parts [2]string, err error) {
+	const say = `bounces: write it like "b+KEY@bounce.example.org": an address with KEY before the @, once, and eleven more characters there at most`
+	before, after, found := strings.Cut(pattern, "KEY")
+	if !found || strings.Contains(after, "KEY") || strings.Contains(before, "@") {
+		return parts, errors.New(say)
+	}
+	a, err := esmtp.ParseAddress(before + strings.Repeat("0", TokenSize) + after)
+	if err != nil || a.UTF8 {
+		return parts, errors.New(say)
+	}
+	before, after, _ = strings.Cut(a.Wire(), strings.Repeat("0", TokenSize))
+	return [2]string{before, after}, nil
 }
 
 // patterns say to whom mail may go: an address in which each * stands for any characters. None: to everybody.

@@ -56,6 +56,14 @@ func TestCheck(t *testing.T) {
 		{fanfare.Provider{URL: url, From: news, OnlyTo: []string{"example.com"}}, "*@example.com"},
 		{fanfare.Provider{URL: url, From: news, Timeout: -1}, "negative"},
 		{fanfare.Provider{URL: url, From: "Bücher <news@bücher.example>", OnlyTo: []string{"*"}}, ""},
+		{fanfare.Provider{URL: url, From: news, Bounces: "b+KEY@bounce.example.org"}, ""},
+		{fanfare.Provider{URL: url, From: news, Bounces: "bounces.of-KEY@bücher.example"}, ""},
+		{fanfare.Provider{URL: url, From: news, Bounces: "a-bounces.of-KEY@bounce.example"}, "bounces: "},
+		{fanfare.Provider{URL: url, From: news, Bounces: "b@KEY.example.org"}, "bounces: "},
+		{fanfare.Provider{URL: url, From: news, Bounces: "b@bounce.example.org"}, "bounces: "},
+		{fanfare.Provider{URL: url, From: news, Bounces: "KEY+KEY@b.example"}, "bounces: "},
+		{fanfare.Provider{URL: url, From: news, Bounces: "Bounces <b+KEY@b.example>"}, "bounces: "},
+		{fanfare.Provider{URL: url, From: news, Bounces: "bü+KEY@b.example"}, "bounces: "},
 	} {
 		if err := New(Config{}).Check(c.p); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v", c.p, err)

@@ -5,8 +5,9 @@ import (
 	"fanfare/merge"
 )
 
-// Links makes links that tell of an item's opens and clicks; empty: there is none.
+// Links makes what tells of an item: links of its opens and clicks, empty where there is none, and the token in the address that its mail comes back to.
 type Links interface {
+	Return(m *fanfare.Message, r *fanfare.Recipient) string
 	Open(m *fanfare.Message, r *fanfare.Recipient) string
 	Click(m *fanfare.Message, r *fanfare.Recipient, address string) string
 }

@@ -18,6 +18,10 @@ func (marked) Open(m *fanfare.Message, r *fanfare.Recipient) string {
 	return "https://t.example/o/" + string(m.ID) + "-" + r.ExternalID
 }
 
+func (marked) Return(m *fanfare.Message, r *fanfare.Recipient) string {
+	return "of-" + string(m.ID) + "-" + r.ExternalID
+}
+
 func (marked) Click(m *fanfare.Message, r *fanfare.Recipient, address string) string {
 	return "https://t.example/c/" + r.ExternalID + "-" + base64.RawURLEncoding.EncodeToString([]byte(address))
 }

@@ -60,7 +60,7 @@ func lists(x *fixture) {
 func providers(x *fixture) {
 	full := fanfare.Provider{Name: "mail", Channel: fanfare.ChannelEmail, URL: "smtp://h:25", From: "a@b", Connections: 32, Chunk: 8, Rate: 0.25,
 		Timeout: time.Minute, Retry: fanfare.DefaultRetry(), OnlyTo: []string{"*@x", "b@y"}, Default: true,
-		DKIM: fanfare.DKIM{Domain: "x", Selector: "s1", Key: "sealed"}, Track: fanfare.Track{Clicks: true}}
+		DKIM: fanfare.DKIM{Domain: "x", Selector: "s1", Key: "sealed"}, Track: fanfare.Track{Clicks: true}, Bounces: "b+KEY@x"}
 	x.update(func(tx fanfare.ControlTx) error {
 		x.ok(tx.PutProvider(fanfare.Provider{Name: "z"}))
 		x.ok(tx.PutProvider(fanfare.Provider{Name: "mail", URL: "old"}))

@@ -40,6 +40,7 @@ type Provider struct {
 	Default     bool                `toml:"default"`
 	DKIM        *DKIM               `toml:"dkim"`
 	Track       Track               `toml:"track"`
+	Bounces     string              `toml:"bounces"`
 }
 
 // Track says what mail of messages that do not say tells of itself.
@@ -171,7 +172,7 @@ func (f *File) Resolver() kong.Resolver {
 func (f *File) Provider(name string) (fanfare.Provider, error) {
 	c := f.Providers[name]
 	p := fanfare.Provider{Name: name, Channel: c.Channel, URL: c.URL, From: c.From, Connections: c.Connections, Chunk: c.Chunk, Rate: c.Rate,
-		Timeout: time.Duration(c.Timeout), OnlyTo: c.OnlyTo, Default: c.Default, Track: fanfare.Track(c.Track), Retry: fanfare.DefaultRetry()}
+		Timeout: time.Duration(c.Timeout), OnlyTo: c.OnlyTo, Default: c.Default, Track: fanfare.Track(c.Track), Bounces: c.Bounces, Retry: fanfare.DefaultRetry()}
 	if r := c.Retry; r != nil {
 		if r.Attempts > 0 {
 			p.Retry.Attempts = r.Attempts
