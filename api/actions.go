@@ -75,11 +75,15 @@ type testResult struct {
 
 type countIn struct {
 	Body struct {
-		Audience  anyJSON `json:"audience"`
-		Channel   *string `json:"channel,omitempty" nullable:"true" enum:"inbox,email,null" doc:"null: nobody is skipped."`
-		Topic     *string `json:"topic,omitempty" nullable:"true" doc:"Default: general."`
-		Essential bool    `json:"essential,omitempty" doc:"As an essential message: also to the unsubscribed."`
-		Dedupe    *string `json:"dedupe,omitempty" nullable:"true" enum:"recipient,address" doc:"As of a message. Default: the channel's, address for email."`
+		Audience  anyJSON  `json:"audience"`
+		Channel   *string  `json:"channel,omitempty" nullable:"true" enum:"inbox,email,null" doc:"null: nobody is skipped."`
+		Topic     *string  `json:"topic,omitempty" nullable:"true" doc:"Default: general."`
+		Essential bool     `json:"essential,omitempty" doc:"As an essential message: also to the unsubscribed."`
+		Dedupe    *string  `json:"dedupe,omitempty" nullable:"true" enum:"recipient,address" doc:"As of a message. Default: the channel's, address for email."`
+		Content   *content `json:"content,omitempty" doc:"As of a message. Whoever lacks a value that it needs is counted as skipped, missing_field, if the channel is inbox; elsewhere that is found out when it is sent."`
+		Name      string   `json:"name,omitempty" maxLength:"200" doc:"Of the message, for a content that writes it out."`
+		Data      anyJSON  `json:"data,omitempty" doc:"As of a message, for {{ data.… }}."`
+		Metadata  anyJSON  `json:"metadata,omitempty" doc:"As of a message."`
 	}
 }
 
@@ -246,7 +250,7 @@ func (s *Server) startable(ctx context.Context, c *call, m *fanfare.Message) err
 
 // expected refuses if another number would be sent to.
 func (s *Server) expected(ctx context.Context, m *fanfare.Message, want int) error {
-	n, err := s.Count(ctx, CountQuery{Audience: m.Audience, Channel: m.Channel, Topic: m.Topic, Essential: m.Essential, Dedupe: m.Dedupe})
+	n, err := s.Count(ctx, CountQuery{Audience: m.Audience, Channel: m.Channel, Topic: m.Topic, Essential: m.Essential, Dedupe: m.Dedupe, Message: m})
 	if err != nil || n.Planned == want {
 		return err
 	}
@@ -402,6 +406,13 @@ func (s *Server) countAudience(ctx context.Context, _ *call, in *countIn) (*repl
 	}
 	q := CountQuery{Audience: m.Audience, Channel: m.Channel, Topic: or(in.Body.Topic, generalTopic), Essential: in.Body.Essential,
 		Dedupe: fanfare.Dedupe(or(in.Body.Dedupe, string(defaultDedupe(m.Channel))))}
+	if in.Body.Content != nil && m.Channel != "" {
+		m.Name, m.Content, m.Data, m.Metadata = in.Body.Name, in.Body.Content.plain(), json.RawMessage(in.Body.Data), json.RawMessage(in.Body.Metadata)
+		if err := s.compiles(&m); err != nil {
+			return nil, err
+		}
+		q.Message = &m
+	}
 	n, err := s.Count(ctx, q)
 	if err != nil {
 		return nil, err

@@ -112,6 +112,7 @@ type CountQuery struct {
 	Topic     string
 	Essential bool
 	Dedupe    fanfare.Dedupe
+	Message   *fanfare.Message // whose content is meant; nil: none is known
 }
 
 // Counts is the answer: recipients = planned + all skipped.

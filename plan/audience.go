@@ -387,6 +387,8 @@ type CountQuery struct {
 	Topic     string
 	Essential bool
 	Dedupe    fanfare.Dedupe
+	// Message is whose content is meant: who lacks what it needs is counted as skipped, if its channel finds that out at the freeze. Nil: none is known.
+	Message *fanfare.Message
 }
 
 // Counts is the answer: recipients = planned + all skipped.
@@ -404,6 +406,11 @@ func (p *Planner) Count(ctx context.Context, c CountQuery) (Counts, error) {
 	q, err := p.ask(ctx, c.Audience, question{channel: c.Channel, topic: c.Topic, essential: c.Essential}, c.Dedupe)
 	if err != nil {
 		return counts, err
+	}
+	if p.Content != nil && c.Message != nil {
+		if q.content, err = p.Content(c.Message); err != nil {
+			return counts, fmt.Errorf("its content: %w", err)
+		}
 	}
 	a := p.answer(q, 0, nil)
 	for !a.ready() {
@@ -435,10 +442,15 @@ func (a *answer) count(ctx context.Context, sum *Counts) error {
 			for n := next.Add(1) - 1; n < int64(a.slots); n = next.Add(1) - 1 {
 				var made parts
 				s := fanfare.Slot(n) //nolint:gosec // slots fit
-				k, err := a.look(ctx, s, func(v fanfare.SlotView, k *known) (err error) {
-					made, err = a.parts(ctx, s, v, k)
-					return err
-				})
+				lacking, err := a.lacking(ctx, s)
+				var k *known
+				if err == nil {
+					k, err = a.look(ctx, s, func(v fanfare.SlotView, k *known) (err error) {
+						k.lacking = lacking
+						made, err = a.parts(ctx, s, v, k)
+						return err
+					})
+				}
 				mu.Lock()
 				switch {
 				case err == nil:

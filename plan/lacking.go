@@ -53,6 +53,21 @@ func unsure(view fanfare.SlotView, c Content, members *set.Set) (*set.Set, error
 	return all, nil
 }
 
+// lacking asks about everybody of a slot who may lack something, for a count: somebody waits for it, so it ends when they go.
+func (a *answer) lacking(ctx context.Context, s fanfare.Slot) (*set.Set, error) {
+	if a.content == nil {
+		return nil, nil
+	}
+	k, err := a.look(ctx, s, nil)
+	for more := true; more && err == nil; {
+		more, err = a.askMore(ctx, s, k)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return k.lacking, nil
+}
+
 // askMore asks about some more of whom may lack something; more: there are others. A step is short: the planner has other messages.
 func (a *answer) askMore(ctx context.Context, s fanfare.Slot, k *known) (more bool, err error) {
 	if k.maybe == nil {

@@ -146,3 +146,62 @@ func TestManyAreAskedAboutInSteps(t *testing.T) {
 		t.Errorf("%v, %d asked", sizes, asked)
 	}
 }
+
+// alwaysAsked is wants that may be asked by several at once.
+type alwaysAsked struct{ wants }
+
+func (w alwaysAsked) Lacks(r *fanfare.Recipient) bool { return w.lacks(r.Attributes) }
+
+// TestACountTellsWhoLacksAValue: with the content it tells what the freeze does, without it nobody is asked.
+func TestACountTellsWhoLacksAValue(t *testing.T) {
+	w := newWorld(t, 4, 0)
+	known := profiles{}
+	for i := range 200 {
+		attributes := map[string]any{"b": "x"}
+		if i%5 > 0 {
+			attributes["a"] = fmt.Sprint("v", i%3)
+		}
+		w.upsert(known, fmt.Sprint("p", i), fanfare.ChangeMerge, attributes)
+	}
+	w.ok((&plan.Indexer{Store: w.store, Node: "a"}).Tick(w.ctx))
+	c := w.config("a")
+	c.Content = func(*fanfare.Message) (plan.Content, error) {
+		return alwaysAsked{wants{attributes: []string{"a"}}}, nil
+	}
+	p := plan.New(c)
+	out := fanfare.SuppressionSet(fanfare.ChannelNull, "general", fanfare.ReasonUnsubscribed)
+	for who, attributes := range known {
+		if attributes["a"] == nil && who.Seq%2 == 0 {
+			_, _, err := w.store.ChangeSet(w.ctx, who.Slot, out, set.Of(who.Seq), nil)
+			w.ok(err)
+		}
+	}
+	w.message("m", nil, fanfare.EventStart)
+	m := w.read("m")
+	q := plan.CountQuery{Audience: m.Audience, Channel: m.Channel, Topic: m.Topic}
+	plain, err := p.Count(w.ctx, q)
+	w.ok(err)
+	q.Message = &m
+	told, err := p.Count(w.ctx, q)
+	w.ok(err)
+	w.settle(p)
+	frozen := plan.Counts{Skipped: map[fanfare.Reason]int{}}
+	for s := range fanfare.Slot(4) {
+		sizes, err := w.store.Parts(w.ctx, m.Num, s)
+		w.ok(err)
+		for part, n := range sizes {
+			frozen.Recipients += n
+			if part == fanfare.PartSend {
+				frozen.Planned += n
+			} else {
+				frozen.Skipped[fanfare.Reason(part)] += n
+			}
+		}
+	}
+	if told.Planned != 160 || told.Skipped[fanfare.ReasonMissingField] == 0 || fmt.Sprint(told) != fmt.Sprint(frozen) {
+		t.Errorf("told %+v, frozen %+v", told, frozen)
+	}
+	if plain.Skipped[fanfare.ReasonMissingField] != 0 || plain.Planned != 200-plain.Skipped[fanfare.ReasonUnsubscribed] {
+		t.Errorf("without the content %+v", plain)
+	}
+}

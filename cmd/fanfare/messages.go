@@ -83,7 +83,13 @@ func (s *sendCommand) Run(ctx context.Context, io streams) error {
 	}
 	var raw json.RawMessage
 	var n count
-	if err := do(ctx, c, "/v1/audiences/count", map[string]any{"audience": draft["audience"], "channel": s.Channel}, &raw, &n); err != nil {
+	asked := map[string]any{"audience": draft["audience"], "channel": s.Channel}
+	for _, name := range [...]string{"name", "content", "data"} { // whoever lacks what they write out is skipped
+		if v, there := draft[name]; there {
+			asked[name] = v
+		}
+	}
+	if err := do(ctx, c, "/v1/audiences/count", asked, &raw, &n); err != nil {
 		return err
 	}
 	fmt.Fprintln(io.out, s.summary(n, s.limit(ctx, c)))

@@ -272,6 +272,41 @@ func TestInboxSkipsWhoLacksAValue(t *testing.T) {
 	}
 }
 
+// TestInboxCountsWhoLacksAValue: the count with a content says what the start will say, and a start that expects another number sends nothing.
+func TestInboxCountsWhoLacksAValue(t *testing.T) {
+	r := start(t, t.TempDir(), Config{})
+	r.importPeople(4)
+	r.want(http.StatusCreated, "PUT", "/v1/recipients/u9", "", `{"locale":"zh-CN"}`, nil)
+	var n struct {
+		Planned int
+		Skipped map[string]int
+	}
+	for content, want := range map[string]int{"": 5, `,"content":{"title":"Hello {{ first_name }}"}`: 4, `,"content":{"title":"Hello {{ first_name | default: \"you\" }}"}`: 5,
+		`,"content":{"title":"{{ data.code }}"},"data":{"code":7}`: 5} {
+		r.want(200, "POST", "/v1/audiences/count", "", `{"audience":{"all":true},"channel":"inbox"`+content+`}`, &n)
+		if n.Planned != want || n.Skipped["missing_field"] != 5-want {
+			t.Errorf("%s: %+v, want %d", content, n, want)
+		}
+		n.Skipped = nil
+	}
+	r.want(422, "POST", "/v1/audiences/count", "", `{"audience":{"all":true},"channel":"inbox","content":{"title":"{{"}}`, nil)
+	var m struct{ ID, Phase string }
+	r.want(http.StatusCreated, "POST", "/v1/messages", "", `{"channel":"inbox","audience":{"all":true},"content":{"title":"Hello {{ first_name }}"}}`, &m)
+	var refused struct {
+		Code    string
+		Planned int
+	}
+	r.want(409, "POST", "/v1/messages/"+m.ID+"/start", "", `{"expect_recipients":5}`, &refused)
+	if refused.Code != "audience_changed" || refused.Planned != 4 {
+		t.Errorf("%+v", refused)
+	}
+	r.want(200, "GET", "/v1/messages/"+m.ID, "", "", &m)
+	if m.Phase != "draft" {
+		t.Errorf("it is %s", m.Phase)
+	}
+	r.want(200, "POST", "/v1/messages/"+m.ID+"/start", "", `{"expect_recipients":4}`, &m)
+}
+
 // TestInboxIsExact: after thousands of random marks over HTTP a thousand people have exactly what a naive picture says.
 func TestInboxIsExact(t *testing.T) {
 	const people, messages, marks = 1000, 25, 3000

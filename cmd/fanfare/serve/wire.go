@@ -213,7 +213,7 @@ func (p position) Note(head int64) error {
 }
 
 func (n *node) count(ctx context.Context, q api.CountQuery) (api.Counts, error) {
-	found, err := n.planner.Count(ctx, plan.CountQuery{Audience: q.Audience, Channel: q.Channel, Topic: q.Topic, Essential: q.Essential, Dedupe: q.Dedupe})
+	found, err := n.planner.Count(ctx, plan.CountQuery{Audience: q.Audience, Channel: q.Channel, Topic: q.Topic, Essential: q.Essential, Dedupe: q.Dedupe, Message: q.Message})
 	return api.Counts(found), err
 }
 
