@@ -39,8 +39,8 @@ var (
 	neighbours = []string{"api", "web", "plan", "deliver", "inbox", "people", "receipts"}
 	folders    = []string{"stores", "queues", "channels"}
 	suites     = []string{"storetest", "queuetest", "channeltest"}
-	bases      = map[string]string{"stores/sqlstore": "stores"} // what the drivers of a folder share: they may stand on it
-	outside    = "servers"                                      // starts what tests talk to: no part of the product, which never imports it
+	bases      = map[string]string{"stores/sqlstore": "stores", "queues/lane": "queues"} // what the drivers of a folder share: they may stand on it
+	outside    = "servers"                                                               // starts what tests talk to: no part of the product, which never imports it
 )
 
 // doesIO are the standard packages that the root and the leaves (esmtp apart, which is a client) do not import.

@@ -18,7 +18,8 @@ type Task struct {
 // goroutines at once.
 type Queue interface {
 	Features() QueueFeatures
-	// Publish offers tasks; they go to the lanes of their provider and priority. An error means that some may not be there.
+	// Publish offers tasks; they go to the lanes of their provider and priority. An error means that some may not be there. It never
+	// waits without end for a server that is away.
 	Publish(ctx context.Context, tasks []Task) error
 	// Subscribe opens a subscription for the provider's tasks of all priorities; where the driver can, higher ones come first, six
 	// high to three normal to one low as long as all wait: none of them starves.
@@ -33,6 +34,8 @@ type Queue interface {
 // Subscription receives a provider's tasks. It is used by one goroutine.
 type Subscription interface {
 	// Receive waits for at least one task and answers up to most of them. It answers ctx's error when ctx ends, ErrClosed after Close.
+	// Any other error says why nothing can be received now, and comes no oftener than a few times a second: the same subscription is
+	// asked again, and goes on as soon as the queue does, also when that has lost everything meanwhile.
 	Receive(ctx context.Context, most int) ([]Delivery, error)
 	Close() error
 }
@@ -41,7 +44,8 @@ type Subscription interface {
 // the process dies, is delivered again (to anybody) by a driver whose Features say Redelivers.
 type Delivery interface {
 	Task() Task
-	// Ack says that the claim is durable, or that the task is stale: it never comes again from a well-behaved queue.
+	// Ack says that the claim is durable, or that the task is stale: it never comes again from a well-behaved queue. Neither it nor
+	// Return waits for a server to answer.
 	Ack(ctx context.Context) error
 	// Return gives the task back; it is delivered again, not before delay.
 	Return(ctx context.Context, delay time.Duration) error

@@ -24,8 +24,8 @@ func (s *Server) healthRoutes() {
 	s.plain(public("/readyz", "get-ready", "Whether store and queue answer; 503 if not", "application/json"), func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
 		c.quiet = true
-		if err := s.answers(r.Context()); err != nil {
-			p := unavailable("not_ready", "The store or the queue does not answer; the log says more. Ask again in a moment.")
+		if what, err := s.answers(r.Context()); err != nil {
+			p := unavailable("not_ready", "The "+what+" does not answer; the log says more. Ask again in a moment.")
 			p.cause = err
 			c.refuse(w, p)
 			return
@@ -72,14 +72,14 @@ func (s *Server) well(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"status": "ok", "version": s.Version}) // the client is gone
 }
 
-// answers asks store and queue.
-func (s *Server) answers(ctx context.Context) error {
+// answers asks store and queue, and says which does not.
+func (s *Server) answers(ctx context.Context) (what string, err error) {
 	ctx, stop := context.WithTimeout(ctx, readyTime)
 	defer stop()
 	if _, err := s.Store.Look(ctx); err != nil {
-		return err
+		return "store", err
 	}
-	return s.Queue.Ping(ctx)
+	return "queue", s.Queue.Ping(ctx)
 }
 
 // MetricsHandler shows the metrics without a key: for an address that only administrators reach.

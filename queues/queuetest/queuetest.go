@@ -22,14 +22,22 @@ type Backend struct {
 	Queue fanfare.Queue
 	// Another opens a second connection to the same queue, as another process would. A driver that is Shared has it.
 	Another func() fanfare.Queue
-	// Restart stops the server in an orderly way and starts it again; nil where there is no server.
-	Restart func()
-	// Wipe makes the server forget every task, as a lost disk would; nil where that cannot be.
-	Wipe func()
+	// Doomed opens one more, which kill cuts off for good without a word, as a process that is killed. A driver that is Shared has it.
+	Doomed func() (q fanfare.Queue, kill func())
+	// Host is part of every error about the server, Secret (the password in the URL) of none. Both are empty where there is no server.
+	Host, Secret string
+	// Down stops the server; up starts it again with what it had on disk. nil where there is no server.
+	Down func() (up func())
+	// Wipes are the ways in which the server loses every task while clients are connected, by name, as a lost disk or a clumsy hand
+	// would. Empty where that cannot be.
+	Wipes map[string]func()
+	// Mute has the connections that Queue has at this moment carry nothing any more, without closing them; new ones work. nil where there
+	// is no connection.
+	Mute func()
 }
 
 // patience is how long a server may take until a test calls it broken; no good run waits for it.
-const patience = 60 * time.Second
+const patience = 90 * time.Second
 
 // Run tries everything that a queue promises. open makes an empty queue; the suite closes it.
 func Run(t *testing.T, open func(t *testing.T) Backend) {
@@ -42,7 +50,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"AcknowledgedIsGone", acknowledgedIsGone}, {"ReturnedComesAgain", returnedComesAgain}, {"ReturnedWithDelay", returnedWithDelay},
 		{"HeldComesAgain", heldComesAgain}, {"ReceiveEndsWithContext", receiveEndsWithContext}, {"CancelledReceiveLosesNothing", cancelledReceive},
 		{"CloseEndsReceive", closeEndsReceive}, {"ClosedSubscription", closedSubscription}, {"TwoSubscriptionsShare", twoShare}, {"ManyPublishers", manyPublishers}, {"Depth", depth},
-		{"TwoConnections", twoConnections}, {"Restart", restart}, {"Wipe", wipe}, {"RepublishingBringsEverything", republishing},
+		{"TwoConnections", twoConnections}, {"Killed", killed}, {"Outage", outage}, {"Wiped", wiped}, {"HalfOpen", halfOpen}, {"Many", many},
+		{"RepublishingBringsEverything", republishing},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

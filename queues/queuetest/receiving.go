@@ -3,6 +3,7 @@ package queuetest
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"fanfare"
 )
@@ -44,7 +45,8 @@ func providersApart(b *bench) {
 
 // namesOfAnyKind: names are any Unicode, and whatever separates things on a broker may be part of them.
 func namesOfAnyKind(b *bench) {
-	names := []string{"邮件 主", "a.b", "a.*", "a.>", "a/b", "A", "a", "a b", "a%b", "a:b", "a-b", "a_b", "#", "é", "e\u0301"}
+	names := []string{"邮件 主", "a.b", "a.*", "a.>", "a/b", "A", "a", "a b", "a%b", "a:b", "a-b", "a_b", "#", "é", "e\u0301", "$JS.API.>", "amq.a",
+		"__consumer_offsets", "mail-high", strings.Repeat("x", 200), strings.Repeat("x", 199) + "y", strings.Repeat("邮", 66)}
 	for i, name := range names {
 		want := tasks(fanfare.PriorityNormal, i, 1)
 		want[0].Provider = name

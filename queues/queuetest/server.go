@@ -1,7 +1,6 @@
 package queuetest
 
 import (
-	"errors"
 	"slices"
 	"sync"
 
@@ -61,57 +60,6 @@ func twoConnections(b *bench) {
 		b.Cleanup(func() { _ = other.Close() })
 	}
 	b.share(b.subscribe(mail), b.subscribeOn(other, mail))
-}
-
-// restart: acknowledged publishes outlive it where the driver says Durable; else publishing again brings them.
-func restart(b *bench) {
-	want := tasks(fanfare.PriorityNormal, 0, 50)
-	b.publish(want...)
-	if b.Restart == nil {
-		b.sameTasks(b.collect(b.subscribe(mail), want), want)
-		return
-	}
-	b.Restart()
-	b.patiently(func() error { return b.Queue.Ping(b.ctx) })
-	if !b.can.Durable {
-		b.patiently(func() error { return b.Queue.Publish(b.ctx, want) })
-	}
-	b.sameTasks(b.collectTolerant(want), want)
-}
-
-// wipe: the broker may lose everything; publishing again brings it all, to a subscription opened afterwards.
-func wipe(b *bench) {
-	want := tasks(fanfare.PriorityNormal, 0, 50)
-	b.publish(want...)
-	if b.Wipe != nil {
-		b.Wipe()
-		b.patiently(func() error { return b.Queue.Publish(b.ctx, want) })
-		b.sameTasks(b.collectTolerant(want), want)
-		return
-	}
-	b.sameTasks(b.collect(b.subscribe(mail), want), want)
-}
-
-// patiently tries until it works: a client needs a moment to find its server again.
-func (b *bench) patiently(try func() error) {
-	b.Helper()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if b.ctx.Err() != nil || errors.Is(err, fanfare.ErrClosed) {
-			b.Fatalf("does not recover: %v", err)
-		}
-	}
-}
-
-// collectTolerant takes what comes after a failure, when a copy too many is nobody's fault.
-func (b *bench) collectTolerant(want []fanfare.Task) []fanfare.Task {
-	b.Helper()
-	as := *b
-	as.can.Doubles = true
-	return as.collect(b.subscribe(mail), want)
 }
 
 // republishing is how the planner lives with any queue: what has not come is published again until everything came.

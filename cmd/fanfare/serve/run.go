@@ -43,7 +43,8 @@ type Config struct {
 
 	links string             // where the links in mail lead
 	fixed []fanfare.Provider // of the configuration file
-	tasks fanfare.Queue      // of several nodes in one process, for tests; nil: one of its own
+	tasks fanfare.Queue      // of several nodes in one process, for tests; nil: the one that Queue names
+	alone bool               // tasks do not reach other processes
 }
 
 // linkBase is where the links in mail lead: to the public URL. Without one mail goes to mail servers of this machine only (the API sees to
@@ -87,10 +88,8 @@ func redacted(dsn string) string {
 }
 
 func (c *Config) check() error {
-	if c.Queue != "memory:" {
-		return fmt.Errorf("%w: --queue %s: only memory: is built yet", fanfare.ErrUsage, redacted(c.Queue))
-	}
-	if err := c.checkRoles(c.tasks == nil); err != nil {
+	c.alone = c.tasks == nil && c.Queue == "memory:"
+	if err := c.checkRoles(c.alone); err != nil {
 		return err
 	}
 	for _, origin := range c.InboxOrigins {
@@ -129,6 +128,12 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.tasks == nil {
+		if c.tasks, err = openQueue(c.Queue, c.Log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, c.tasks.Close()) }()
 	}
 	folder, err := home.Open(c.Data, c.Node)
 	if err != nil {

@@ -290,7 +290,9 @@ func TestTheFilesProvidersAreFixed(t *testing.T) {
 // TestWhatCannotBeIsSaidAtOnce: before anything is made or opened.
 func TestWhatCannotBeIsSaidAtOnce(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"a queue":      func(c *Config) { c.Queue = "kafka://x" },
+		"a queue":      func(c *Config) { c.Queue = "zeromq://u:secret@x" },
+		"its port":     func(c *Config) { c.Queue = "nats://u:secret@x:y" },
+		"its option":   func(c *Config) { c.Queue = "nats://u:secret@x?replcas=3" },
 		"a role":       func(c *Config) { c.Roles = []string{"cook"} },
 		"some roles":   func(c *Config) { c.Roles = []string{"api", "worker"} },
 		"no roles":     func(c *Config) { c.Roles = nil },

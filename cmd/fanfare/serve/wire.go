@@ -20,7 +20,6 @@ import (
 	reading "fanfare/inbox"
 	"fanfare/people"
 	"fanfare/plan"
-	"fanfare/queues/memory"
 	"fanfare/receipts"
 	"fanfare/web"
 )
@@ -50,10 +49,6 @@ type node struct {
 // wire makes the parts and hands them to each other. When it returns, nothing of the past can send any more: the claims of this node's
 // former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
 func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
-	queue, own := fanfare.Queue(memory.New()), true
-	if c.tasks != nil {
-		queue, own = c.tasks, false
-	}
 	bare := store
 	watched := reading.Watch(store)
 	store = watched
@@ -61,7 +56,7 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if _, err := guard.Check(ctx); err != nil { // first: what is written before would raise the head of a database that was rolled back
 		return nil, err
 	}
-	here, others, err := join(ctx, bare, folder, &c, own)
+	here, others, err := join(ctx, bare, folder, &c, c.alone)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +83,7 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 	if err := voidClaims(ctx, store, owner); err != nil {
 		return nil, err
 	}
-	n := &node{Config: c, store: store, queue: queue, guard: guard, presence: here, late: others}
+	n := &node{Config: c, store: store, queue: c.tasks, guard: guard, presence: here, late: others}
 	links := api.NewLinks(c.links, key)
 	cat := newCatalog(context.WithoutCancel(ctx), book, links, c.Log)
 	n.tokens = api.NewTokens(key)

@@ -1,0 +1,28 @@
+package serve
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"fanfare"
+	"fanfare/queues/memory"
+	"fanfare/queues/nats"
+)
+
+// openQueue opens the queue that a URL names. A broker that is away is no error: it is waited for.
+func openQueue(raw string, log *slog.Logger) (q fanfare.Queue, err error) {
+	scheme, _, _ := strings.Cut(raw, ":")
+	switch {
+	case raw == "memory:":
+		return memory.New(), nil
+	case scheme == "nats":
+		q, err = nats.Open(raw, log)
+	default:
+		return nil, fmt.Errorf("%w: --queue %s: there are memory: and nats://host:port", fanfare.ErrUsage, redacted(raw))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--queue: %w", err)
+	}
+	return q, nil
+}
