@@ -154,6 +154,34 @@ func TestEverybodyIsListed(t *testing.T) {
 				t.Errorf("%v, listed as %s", it, all[who])
 			}
 		}
+		for _, who := range []string{"p1001", "p1002"} {
+			w.must(t, "POST", "/v1/receipts", fmt.Sprintf(`{"receipts":[{"message":%q,"recipient":%q,"kind":"read"}]}`, id, who))
+		}
+		for _, step := range []string{"", "?step=1s", "?step=1m", "?step=24h"} {
+			var line []struct {
+				At                 time.Time
+				Sent, Failed, Read int
+			}
+			if err := json.Unmarshal([]byte(w.do(t, request{method: "GET", path: at + "/timeline" + step}).body), &line); err != nil {
+				t.Fatal(err)
+			}
+			sum := [3]int{}
+			for i, p := range line {
+				sum[0], sum[1], sum[2] = sum[0]+p.Sent, sum[1]+p.Failed, sum[2]+p.Read
+				if i > 0 && !line[i-1].At.Before(p.At) || p.Sent+p.Failed+p.Read == 0 || p.At.After(time.Now()) {
+					t.Errorf("timeline%s: %+v", step, line)
+				}
+			}
+			p := w.must(t, "GET", at+"/progress", "")
+			k, _ := p["counts"].(map[string]any)
+			if want := [3]int{n("sent"), n("failed"), int(k["read"].(float64))}; sum != want || want[2] == 0 {
+				t.Errorf("timeline%s: the sums are %v, progress says %v", step, sum, want)
+			}
+			if step == "?step=1s" && len(line) < 3 {
+				t.Errorf("one point for all: %+v", line)
+			}
+		}
+		play(t, w, []step{{call: "GET " + at + "/timeline?step=1ms", status: 422, has: `"parameter":"step"`}, {call: "GET /v1/messages/none/timeline", status: 404}})
 		w.must(t, "PUT", "/v1/recipients/late", `{"email":"late@example.com"}`)
 		play(t, w, []step{{call: "GET " + at + "/items/late", status: 404, has: "not in the message's audience"}, {call: "GET " + at + "/items/ghost", status: 404},
 			{call: "GET " + at + "/items?cursor=x", status: 400}, {call: "GET " + at + "/items?result=lost", status: 422},

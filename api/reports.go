@@ -41,6 +41,7 @@ func (s *Server) reportRoutes() {
 	export.produces = map[string]*huma.MediaType{"application/x-ndjson": {Schema: &huma.Schema{Type: huma.TypeString}}, "text/csv": {Schema: &huma.Schema{Type: huma.TypeString}}}
 	routeStream(s, export, s.exportItems)
 	route(s, read("failures", "list-failures", "The failed, grouped by reason, code and text", "The most frequent hundred of each slot."), s.listFailures)
+	s.timelineRoute(read("timeline", "get-timeline", "What was sent, failed and read when", ""))
 }
 
 const (
