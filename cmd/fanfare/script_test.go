@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,7 +20,30 @@ import (
 	"fanfare/cmd/fanfare/spawn"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"fanfare": main}) }
+func TestMain(m *testing.M) { testscript.Main(program{m}, map[string]func(){served: main}) }
+
+// served is the program as it is tested, with the race detector where that is on: what the scripts' servers run.
+const served = "fanfare-served"
+
+// program puts fanfare on PATH as a user builds it: what the scripts' commands run. A hundred starts of a program with the race detector,
+// each of one goroutine, and the bench's load would take minutes.
+type program struct{ m *testing.M }
+
+func (p program) Run() int {
+	dir, err := os.MkdirTemp("", "fanfare-script")
+	if err == nil {
+		build := exec.Command("go", "build", "-o", dir, "fanfare/cmd/fanfare") //nolint:gosec // a folder of our own
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		err = errors.Join(build.Run(), os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH")))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "scripts: build the program:", err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	return p.m.Run()
+}
 
 // TestScripts runs testdata/script, a file for each feature of the command line, on the real program and real servers.
 func TestScripts(t *testing.T) {
@@ -50,13 +74,13 @@ func scriptContext() context.Context { return context.Background() }
 
 func scriptProgram(ts *testscript.TestScript) string {
 	for dir := range strings.SplitSeq(ts.Getenv("PATH"), string(filepath.ListSeparator)) {
-		if exe := filepath.Join(dir, "fanfare"); dir != "" {
+		if exe := filepath.Join(dir, served); dir != "" {
 			if _, err := os.Stat(exe); err == nil {
 				return exe
 			}
 		}
 	}
-	ts.Fatalf("no fanfare on PATH")
+	ts.Fatalf("no %s on PATH", served)
 	return ""
 }
 
