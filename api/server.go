@@ -25,6 +25,7 @@ type Server struct {
 	requests *prometheus.HistogramVec
 	progress progressBook
 	document []byte
+	pages    pageBuffers
 
 	mu      sync.Mutex
 	running map[string]struct{} // guarded by mu; stored-answer keys of calls under way

@@ -102,6 +102,9 @@ func (p *parser) values(at string, v []byte) []Value {
 		p.add(at, CodeTooMany, "there are more than %d values: keep these people on a list", MaxRecipients)
 		return nil
 	}
+	if !p.several(at, len(all)) {
+		return nil
+	}
 	out := make([]Value, len(all))
 	for i, v := range all {
 		out[i] = p.scalar(index(at, i), v)

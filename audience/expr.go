@@ -11,6 +11,7 @@ const (
 	MaxDepth      = 16     // expressions inside each other
 	MaxNodes      = 1_000  // expressions in all
 	MaxRecipients = 10_000 // ids of one Recipients, values of one "in"
+	MaxValues     = 20_000 // ids and values of all of them: 990 times 1,000 took ten seconds to evaluate
 )
 
 // Kind names a kind of expression as the language does.

@@ -42,6 +42,17 @@ func whereBroken(doc []byte) string {
 type parser struct {
 	collector
 	nodes int
+	named int // ids and values so far
+}
+
+// several counts ids or values. It is false for those that are too many with all before them.
+func (p *parser) several(at string, n int) bool {
+	before := p.named
+	p.named += n
+	if before <= MaxValues && p.named > MaxValues { // told once
+		p.add(at, CodeTooMany, "an audience names at most %d ids and values in all: put people on a list, or split this into several messages", MaxValues)
+	}
+	return p.named <= MaxValues
 }
 
 // fields are the fields of one expression while it is read. What is used is taken out; the rest is unknown.
@@ -200,6 +211,9 @@ func (p *parser) recipients(f fields, at string, v []byte) Expr {
 	ids := elements(v, MaxRecipients)
 	if len(ids) > MaxRecipients {
 		p.add(at, CodeTooMany, "there are more than %d ids: import them as a list and name the list", MaxRecipients)
+		return nil
+	}
+	if !p.several(at, len(ids)) {
 		return nil
 	}
 	r.IDs = make([]string, len(ids))

@@ -20,7 +20,7 @@ const (
 	CodeSeveral        = "several"         // more than one condition
 	CodeInvalid        = "invalid"         // a value that cannot be
 	CodeTooDeep        = "too_deep"        // deeper than MaxDepth
-	CodeTooMany        = "too_many"        // more than MaxNodes or MaxRecipients
+	CodeTooMany        = "too_many"        // more than MaxNodes, MaxRecipients or MaxValues
 	CodeMoreProblems   = "more_problems"   // there are more, which are left out
 	CodeNotSupported   = "not_supported"   // right, but this server cannot evaluate it
 )

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -121,7 +120,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 // Run serves until ctx ends, then stops in order: no new requests, what is under way ends and is recorded, the store closes.
 func Run(ctx context.Context, c Config) (err error) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // a node's heap is small: half the collections cost it a few MB
+		defer boundGarbage()()
 	}
 	if os.Getenv("GOMAXPROCS") == "" { // one more than there are: the committer holds one while the disk syncs, and the connections go on
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
