@@ -1,11 +1,13 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"database/sql/driver"
 	"encoding/binary"
+	"slices"
 
 	"fanfare"
 )
@@ -59,7 +61,7 @@ func (s *Store) SuppressAddresses(ctx context.Context, name fanfare.SetName, mai
 	if len(mailboxes) <= fewChanges {
 		kind = smallWrite
 	}
-	err = s.write(ctx, kind, func(t *tx) error {
+	err = s.writeLocked(ctx, kind, locks{addresses: lockUpdate}, func(t *tx) error {
 		hash := s.addressHash()
 		added = 0
 		for _, m := range mailboxes {
@@ -94,12 +96,13 @@ func (s *Store) EntriesOf(ctx context.Context, mailbox uint64) (all []fanfare.Ad
 			return nil
 		}, "addresses.find", 1, []driver.Value{h})
 	})
+	slices.SortFunc(all, func(a, b fanfare.AddressEntry) int { return cmp.Compare(a.Set, b.Set) })
 	return all, err
 }
 
 // ForgetAddress implements fanfare.Addresses.
 func (s *Store) ForgetAddress(ctx context.Context, e fanfare.AddressEntry) (was bool, err error) {
-	err = s.write(ctx, smallWrite, func(t *tx) error {
+	err = s.writeLocked(ctx, smallWrite, locks{addresses: lockUpdate}, func(t *tx) error {
 		n, err := t.exec("addresses.delete", int64(e.Hash&(1<<63-1)), string(e.Set)) //nolint:gosec // 63 bits
 		was = n > 0
 		return err

@@ -1,11 +1,13 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -104,6 +106,24 @@ func asKept(b *fanfare.Batch) {
 
 // saveBatch writes a row that is touched, if it still is what it was at fence and step; it tells whether it was.
 func (t *tx) saveBatch(b *fanfare.Batch, fence, step int64) (bool, error) {
+	name, values := t.batchValues(b, fence, step)
+	n, err := t.exec(name, values...)
+	return n == 1, err
+}
+
+// saveSoon is saveBatch where it comes with the next statement that is waited for: that one answers errMoved if the row was not what it was.
+func (t *tx) saveSoon(b *fanfare.Batch, fence, step int64) error {
+	name, values := t.batchValues(b, fence, step)
+	t.wrote = true
+	return t.conn.later(name, func(changed int64) error {
+		if changed != 1 {
+			return errMoved
+		}
+		return nil
+	}, values...)
+}
+
+func (t *tx) batchValues(b *fanfare.Batch, fence, step int64) (name string, values []driver.Value) {
 	var owner, runs, held driver.Value
 	if b.Owner.Node != "" {
 		owner = b.Owner.Node
@@ -117,14 +137,17 @@ func (t *tx) saveBatch(b *fanfare.Batch, fence, step int64) (bool, error) {
 	}
 	if held == nil && b.Failed == 0 && b.Skipped == 0 && b.Uncertain == 0 && b.NotBefore.IsZero() && b.Doubted.Empty() {
 		// As most rows are: what is empty is no argument, since each costs as much as a column.
-		n, err := t.exec("batches.save_sent", int64(b.State), int64(b.Sent), b.Fence, b.Step, owner, b.Owner.Incarnation, micros(b.LeaseUntil),
+		values = append(t.values[:0], int64(b.State), int64(b.Sent), b.Fence, b.Step, owner, b.Owner.Incarnation, micros(b.LeaseUntil),
 			b.Pending.Bytes(), b.InFlight.Bytes(), runs, int64(b.Message), int64(b.Slot), int64(b.Batch), fence, step, int64(b.First), int64(b.N))
-		return n == 1, err
+		name = "batches.save_sent"
+	} else {
+		values = append(t.values[:0], int64(b.State), int64(b.Sent), int64(b.Failed), int64(b.Skipped), int64(b.Uncertain), b.Fence, b.Step,
+			owner, b.Owner.Incarnation, micros(b.LeaseUntil), micros(b.NotBefore), b.Pending.Bytes(), b.InFlight.Bytes(), b.Doubted.Bytes(), runs, held,
+			int64(b.Message), int64(b.Slot), int64(b.Batch), fence, step, int64(b.First), int64(b.N))
+		name = "batches.save"
 	}
-	n, err := t.exec("batches.save", int64(b.State), int64(b.Sent), int64(b.Failed), int64(b.Skipped), int64(b.Uncertain), b.Fence, b.Step,
-		owner, b.Owner.Incarnation, micros(b.LeaseUntil), micros(b.NotBefore), b.Pending.Bytes(), b.InFlight.Bytes(), b.Doubted.Bytes(), runs, held,
-		int64(b.Message), int64(b.Slot), int64(b.Batch), fence, step, int64(b.First), int64(b.N))
-	return n == 1, err
+	t.values = values
+	return name, values
 }
 
 // holdDamaged holds a row that cannot be read; its sets stay as they are.
@@ -134,16 +157,36 @@ func (t *tx) holdDamaged(r fanfare.BatchRef, why string) error {
 }
 
 // batch reads a row; false if there is none.
-func (c *conn) batch(r fanfare.BatchRef) (b fanfare.Batch, found bool, err error) {
+func (c *conn) batch(r fanfare.BatchRef, lock bool) (b fanfare.Batch, found bool, err error) {
+	name := "batches.one"
+	if lock {
+		name = "batches.lock_one"
+	}
 	found, err = c.one(func(row []driver.Value) (err error) {
 		b, err = c.scanBatch(row)
 		return err
-	}, "batches.one", int64(r.Message), int64(r.Slot), int64(r.Batch))
+	}, name, int64(r.Message), int64(r.Slot), int64(r.Batch))
 	return b, found, err
 }
 
 // batches reads rows and calls fn with the index of each in refs, and with what scanBatch answers; those that are not there are left out.
 func (c *conn) batches(refs []fanfare.BatchRef, fn func(i int, b fanfare.Batch, damaged error) error) error {
+	return c.batchRows("batches.rows", refs, fn)
+}
+
+// claimable is batches for a transaction that may write these rows.
+func (t *tx) claimable(refs []fanfare.BatchRef, fn func(i int, b fanfare.Batch, damaged error) error) error {
+	if !t.dialect.Locks {
+		return t.batches(refs, fn)
+	}
+	refs = slices.Clone(refs)
+	slices.SortFunc(refs, func(a, b fanfare.BatchRef) int {
+		return cmp.Or(cmp.Compare(a.Message, b.Message), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Batch, b.Batch))
+	})
+	return t.batchRows("batches.lock", slices.Compact(refs), fn)
+}
+
+func (c *conn) batchRows(name string, refs []fanfare.BatchRef, fn func(i int, b fanfare.Batch, damaged error) error) error {
 	values := make([]driver.Value, 0, 4*len(refs))
 	for i, r := range refs {
 		values = append(values, int64(i), int64(r.Message), int64(r.Slot), int64(r.Batch))
@@ -151,7 +194,7 @@ func (c *conn) batches(refs []fanfare.BatchRef, fn func(i int, b fanfare.Batch, 
 	return c.queryRows(func(row []driver.Value) error {
 		b, err := c.scanBatch(row)
 		return fn(int(integer(row[0])), b, err)
-	}, "batches.rows", 4, values)
+	}, name, 4, values)
 }
 
 // Peek implements fanfare.Journal; a row that is not there comes as its name alone.
@@ -259,7 +302,11 @@ func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.
 // Claims implements fanfare.Journal. What is held is left to a person: no settling claim could take it.
 func (s *Store) Claims(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot) (live int, dead []fanfare.BatchRef, err error) {
 	err = s.readSlot(ctx, n, func(c *conn) error {
-		now := micros(s.now())
+		at, err := s.nowOf(c)
+		if err != nil {
+			return err
+		}
+		now := micros(at)
 		return c.query(func(r []driver.Value) error {
 			if integer(r[1]) != 0 {
 				live++

@@ -161,7 +161,7 @@ func TestOutcomes(t *testing.T) {
 
 // TestStatements: each statement is used, each that is used is there.
 func TestStatements(t *testing.T) {
-	texts, err := loadStatements()
+	texts, err := loadStatements(SQLite())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestStatements(t *testing.T) {
 		}
 		source.Write(text)
 	}
-	for name, text := range texts {
+	for name, text := range texts.texts {
 		if !strings.Contains(source.String(), `"`+name+`"`) {
 			t.Errorf("statement %s is not used", name)
 		}
@@ -189,9 +189,9 @@ func TestStatements(t *testing.T) {
 			t.Errorf("statement %s: %s", name, text)
 		}
 	}
-	for _, used := range regexp.MustCompile(`"((?:messages|batches|recipients|exceptions|sets|audiences|latch|slots|shard|marks|settings|lists|providers|keys|idempotency|imports|nodes|audit|leases|rates|tags|mailboxes)\.[a-z_]+)"`).
+	for _, used := range regexp.MustCompile(`"((?:messages|locks|batches|recipients|exceptions|sets|audiences|latch|slots|shard|marks|settings|lists|providers|keys|idempotency|imports|nodes|audit|leases|rates|tags|mailboxes)\.[a-z_]+)"`).
 		FindAllStringSubmatch(source.String(), -1) {
-		if _, there := texts[used[1]]; !there {
+		if _, there := texts.texts[used[1]]; !there {
 			t.Errorf("there is no statement %s", used[1])
 		}
 	}
@@ -201,6 +201,43 @@ func TestStatements(t *testing.T) {
 	many, err := texts.of("batches.insert", 3)
 	if err != nil || strings.Count(many, "(?, ?, ?, ?, ?, 0)") != 3 || slices.Contains(strings.Split(many, " "), "/*rows*/") {
 		t.Errorf("for three rows: %s (%v)", many, err)
+	}
+}
+
+// TestDialects: a number of a migration means the same tables in all dialects, and each statement can be said in each.
+func TestDialects(t *testing.T) {
+	all := 0
+	for _, d := range []Dialect{SQLite(), PostgreSQL()} {
+		steps, err := migrations(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all = max(all, len(steps)); len(steps) != all {
+			t.Errorf("%s has %d migrations, others %d: the same change is to be made in each", d.Name, len(steps), all)
+		}
+		texts, err := loadStatements(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range texts.texts {
+			text, err := texts.of(inSlot(7, name), 2)
+			if err != nil || strings.Contains(text, "/*") || d.Numbered && strings.Contains(text, "?") {
+				t.Errorf("%s: %s: %s (%v)", d.Name, name, text, err)
+			}
+		}
+	}
+}
+
+func TestNumbered(t *testing.T) {
+	for text, want := range map[string]string{
+		"a = ? AND b = ?":             "a = $1 AND b = $2",
+		"VALUES (?1, ?, ?), (?1, ?)":  "VALUES ($1, $2, $3), ($1, $4)",
+		"h > ?1 OR h = ?1 AND n > ?2": "h > $1 OR h = $1 AND n > $2",
+		"nothing":                     "nothing",
+	} {
+		if got := numbered(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
 	}
 }
 

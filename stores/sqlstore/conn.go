@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -13,21 +14,53 @@ import (
 // between: the committer makes tens of thousands of statements a second.
 type conn struct {
 	db       Database
+	dialect  Dialect
 	raw      driver.Conn
+	pipeline Pipeline        // raw, if it is one
+	unsent   int             // statements that the pipeline may hold
 	ctx      context.Context // never cancelled: a statement ends, then its caller looks
 	texts    statements
 	prepared map[string]driver.Stmt
 	args     []driver.NamedValue // reused
 	rows     []driver.Value      // reused
 	scratch  []byte              // reused
+	values   []driver.Value      // reused
+	used     time.Time           // when it was given back
 }
 
-func connect(ctx context.Context, db Database, texts statements, read bool) (*conn, error) {
+func connect(ctx context.Context, d Dialect, db Database, texts statements, read bool) (*conn, error) {
 	raw, err := db.Connect(ctx, read)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", db.Name(), failed(db, err))
 	}
-	return &conn{db: db, raw: raw, ctx: context.WithoutCancel(ctx), texts: texts, prepared: make(map[string]driver.Stmt)}, nil
+	c := &conn{db: db, dialect: d, raw: raw, ctx: context.WithoutCancel(ctx), texts: texts, prepared: make(map[string]driver.Stmt)}
+	c.pipeline, _ = raw.(Pipeline)
+	return c, nil
+}
+
+// idle says that the connection may have been lost unnoticed.
+func (c *conn) idle() bool { return c.dialect.Ping != "" && time.Since(c.used) > time.Second }
+
+// askClock reads the database's clock.
+func (c *conn) askClock(now *time.Time) error {
+	scan := func(r []driver.Value) error {
+		*now = moment(r[0])
+		return nil
+	}
+	s, err := c.statementOf(c.dialect.Clock)
+	switch {
+	case err != nil:
+		return err
+	case c.pipeline == nil:
+		return c.scan("clock", s, nil, scan)
+	}
+	return c.send("clock", s, nil, scan, nil)
+}
+
+// lost says whether the connection is no more.
+func (c *conn) lost() bool {
+	v, ok := c.raw.(driver.Validator)
+	return ok && !v.IsValid()
 }
 
 // failed says what err means, once.
@@ -39,6 +72,10 @@ func failed(db Database, err error) error {
 }
 
 func (c *conn) close() error {
+	if c.lost() {
+		_ = c.raw.Close() // there is nothing left to say
+		return nil
+	}
 	var errs []error
 	for _, s := range c.prepared {
 		errs = append(errs, s.Close())
@@ -59,7 +96,7 @@ func (c *conn) begin(text string) error {
 			}
 		}
 	}
-	return c.plain(text)
+	return c.soon(text)
 }
 
 func (c *conn) fail(name string, err error) error {
@@ -96,6 +133,141 @@ func (c *conn) statementOf(text string) (driver.Stmt, error) {
 	return c.prepare(text, text)
 }
 
+// soon runs one of them with the next statement that is waited for, where the driver can.
+func (c *conn) soon(text string) error {
+	if c.pipeline == nil {
+		return c.plain(text)
+	}
+	s, err := c.statementOf(text)
+	if err != nil {
+		return err
+	}
+	return c.send(text, s, nil, nil, nil)
+}
+
+// send queues a statement. done may be nil.
+func (c *conn) send(name string, s driver.Stmt, values []driver.Value, row func([]driver.Value) error, done func(changed int64) error) error {
+	args, err := c.bind(values)
+	if err != nil {
+		return c.fail(name, err)
+	}
+	if err := c.pipeline.Send(s, args, row, func(changed int64, err error) error {
+		switch {
+		case err != nil:
+			return c.fail(name, err)
+		case done != nil:
+			return done(changed)
+		}
+		return nil
+	}); err != nil {
+		return c.fail(name, err)
+	}
+	const most = 200 // with their values they wait in memory
+	if c.unsent++; c.unsent >= most {
+		return c.flush()
+	}
+	return nil
+}
+
+// later runs a named statement with the next one that is waited for, where the driver can; done hears how many rows it changed. Its error is
+// answered by that one.
+func (c *conn) later(name string, done func(changed int64) error, values ...driver.Value) error {
+	if c.pipeline == nil {
+		n, err := c.exec(name, values...)
+		if err == nil && done != nil {
+			err = done(n)
+		}
+		return err
+	}
+	s, err := c.statement(name, 1)
+	if err != nil {
+		return err
+	}
+	return c.send(name, s, values, nil, done)
+}
+
+// ask is query whose rows come with the answer to the next statement that is waited for, where the driver can.
+func (c *conn) ask(scan func(row []driver.Value) error, name string, values ...driver.Value) error {
+	if c.pipeline == nil {
+		return c.query(scan, name, values...)
+	}
+	s, err := c.statement(name, 1)
+	if err != nil {
+		return err
+	}
+	return c.send(name, s, values, scan, nil)
+}
+
+// askRows is queryRows as ask is query, without more.
+func (c *conn) askRows(scan func(row []driver.Value) error, name string, width int, values []driver.Value) error {
+	if c.pipeline == nil {
+		return c.queryRows(scan, name, width, values)
+	}
+	for len(values) > 0 {
+		n := c.padded(len(values), width)
+		s, err := c.statement(name, n)
+		if err != nil {
+			return err
+		}
+		take := min(n*width, len(values))
+		c.pad(values[:take], n*width)
+		if err := c.send(name, s, c.rows, scan, nil); err != nil {
+			return err
+		}
+		values = values[take:]
+	}
+	return nil
+}
+
+// padded is for how many rows a question is made that has so many values left.
+func (c *conn) padded(left, width int) int {
+	for _, size := range [...]int{1, 8} {
+		if left <= size*width {
+			return size
+		}
+	}
+	return manyRows
+}
+
+// pad fills c.rows with values, and nulls behind them.
+func (c *conn) pad(values []driver.Value, n int) {
+	c.rows = append(c.rows[:0], values...)
+	for len(c.rows) < n {
+		c.rows = append(c.rows, nil)
+	}
+}
+
+// flush waits for what is queued.
+func (c *conn) flush() error {
+	if c.pipeline == nil || c.unsent == 0 {
+		return nil
+	}
+	c.unsent = 0
+	if err := c.pipeline.Flush(); err != nil {
+		return c.failOnce("flush", err)
+	}
+	return nil
+}
+
+// drop forgets what is queued and was not sent.
+func (c *conn) drop() {
+	if c.pipeline != nil {
+		c.unsent = 0
+		c.pipeline.Drop()
+	}
+}
+
+// failOnce is fail unless the error has a name already: that of a statement that was sent before.
+func (c *conn) failOnce(name string, err error) error {
+	if f := (*Failure)(nil); errors.As(err, &f) {
+		return err
+	}
+	if errors.Is(err, errMoved) {
+		return err
+	}
+	return c.fail(name, err)
+}
+
 // plain runs one of them.
 func (c *conn) plain(text string) error {
 	s, err := c.statementOf(text)
@@ -107,6 +279,12 @@ func (c *conn) plain(text string) error {
 
 // script runs statements that are not prepared.
 func (c *conn) script(text string) error {
+	if r, ok := c.raw.(Scripter); ok {
+		if err := r.Script(text); err != nil {
+			return c.fail("script", err)
+		}
+		return nil
+	}
 	s, err := c.raw.Prepare(text)
 	if err != nil {
 		return c.fail("script", err)
@@ -155,7 +333,7 @@ func (c *conn) run(name string, s driver.Stmt, values []driver.Value) (driver.Re
 		err = errors.New("the driver cannot run statements with a context")
 	}
 	if err != nil {
-		return nil, c.fail(name, err)
+		return nil, c.failOnce(name, err)
 	}
 	return r, nil
 }
@@ -175,6 +353,14 @@ func (c *conn) exec(name string, values ...driver.Value) (int64, error) {
 
 // insert runs a named statement and gives the number that the database gave the row.
 func (c *conn) insert(name string, values ...driver.Value) (int64, error) {
+	if c.dialect.Returning {
+		var number int64
+		_, err := c.one(func(row []driver.Value) error {
+			number = integer(row[0])
+			return nil
+		}, name, values...)
+		return number, err
+	}
 	s, err := c.statement(name, 1)
 	if err != nil {
 		return 0, err
@@ -197,7 +383,7 @@ func (c *conn) exact(name string, n int, args []driver.NamedValue) error {
 		return c.fail(name, errors.New("the driver cannot run statements with a context"))
 	}
 	if _, err = with.ExecContext(c.ctx, args); err != nil {
-		return c.fail(name, err)
+		return c.failOnce(name, err)
 	}
 	return nil
 }
@@ -217,11 +403,21 @@ func rowsOf(left int) int {
 
 // execRows runs a statement for all rows that values hold, width values each.
 func (c *conn) execRows(name string, width int, values []driver.Value) error {
+	if copied, err := c.copyRows(name, width, values); copied || err != nil {
+		return err
+	}
 	for len(values) > 0 {
 		n := rowsOf(len(values) / width)
 		s, err := c.statement(name, n)
 		if err != nil {
 			return err
+		}
+		if c.pipeline != nil {
+			if err := c.send(name, s, values[:n*width], nil, nil); err != nil {
+				return err
+			}
+			values = values[n*width:]
+			continue
 		}
 		if _, err := c.run(name, s, values[:n*width]); err != nil {
 			return err
@@ -229,6 +425,21 @@ func (c *conn) execRows(name string, width int, values []driver.Value) error {
 		values = values[n*width:]
 	}
 	return nil
+}
+
+// copyRows is execRows for many rows by the driver's own means, if it has some for the statement.
+func (c *conn) copyRows(name string, width int, values []driver.Value) (done bool, err error) {
+	copier, can := c.raw.(Copier)
+	base, slot, _ := strings.Cut(name, "@")
+	to, known := c.dialect.Copies[base]
+	if !can || !known || len(values) < manyRows*width {
+		return false, nil
+	}
+	to.Table = strings.ReplaceAll(to.Table, slotMark, slot)
+	if err := copier.Copy(to, values); err != nil {
+		return false, c.failOnce(name, err)
+	}
+	return true, nil
 }
 
 // query calls scan with each row of a named statement. The row is reused, what it holds is the callee's.
@@ -244,22 +455,13 @@ func (c *conn) query(scan func(row []driver.Value) error, name string, values ..
 // Unused rows are null, which equals nothing.
 func (c *conn) queryRows(scan func(row []driver.Value) error, name string, width int, values []driver.Value, more ...driver.Value) error {
 	for len(values) > 0 {
-		n := manyRows
-		for _, size := range [...]int{1, 8} {
-			if len(values) <= size*width {
-				n = size
-				break
-			}
-		}
+		n := c.padded(len(values), width)
 		s, err := c.statement(name, n)
 		if err != nil {
 			return err
 		}
 		take := min(n*width, len(values))
-		c.rows = append(c.rows[:0], values[:take]...)
-		for len(c.rows) < n*width {
-			c.rows = append(c.rows, nil)
-		}
+		c.pad(values[:take], n*width)
 		c.rows = append(c.rows, more...)
 		if err := c.scan(name, s, c.rows, scan); err != nil {
 			return err
@@ -280,11 +482,11 @@ func (c *conn) scan(name string, s driver.Stmt, values []driver.Value, scan func
 	}
 	rows, err := with.QueryContext(c.ctx, args)
 	if err != nil {
-		return c.fail(name, err)
+		return c.failOnce(name, err)
 	}
 	defer func() {
 		if e := rows.Close(); e != nil && err == nil {
-			err = c.fail(name, e)
+			err = c.failOnce(name, e)
 		}
 	}()
 	row := make([]driver.Value, len(rows.Columns()))
@@ -292,7 +494,7 @@ func (c *conn) scan(name string, s driver.Stmt, values []driver.Value, scan func
 		if err := rows.Next(row); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return c.fail(name, err)
+			return c.failOnce(name, err)
 		}
 		if err := scan(row); err != nil {
 			return err

@@ -19,12 +19,18 @@ const (
 
 // View implements fanfare.Control.
 func (s *Store) View(ctx context.Context, fn func(fanfare.ControlView) error) error {
-	return s.read(ctx, func(c *conn) error { return fn(&controlView{c, s.now()}) })
+	return s.read(ctx, func(c *conn) error {
+		now, err := s.nowOf(c)
+		if err != nil {
+			return err
+		}
+		return fn(&controlView{c, now})
+	})
 }
 
 // Update implements fanfare.Control.
 func (s *Store) Update(ctx context.Context, fn func(fanfare.ControlTx) error) error {
-	return s.lend(ctx, smallWrite, func(t *tx) error { return fn(&controlTx{controlView{t.conn, t.now}, t}) })
+	return s.lend(ctx, smallWrite, locks{control: true}, func(t *tx) error { return fn(&controlTx{controlView{t.conn, t.now}, t}) })
 }
 
 // Look implements fanfare.Control.

@@ -125,7 +125,7 @@ func (s *Store) Erase(ctx context.Context, n fanfare.Slot, ids []string) ([]fanf
 		return nil, err
 	}
 	e := &erasure{slot: n, ids: ids, hash: s.erasedHash()}
-	err := s.write(ctx, longWrite, e.run)
+	err := s.writeLocked(ctx, longWrite, locks{control: true, addresses: lockUpdate, exclusive: []fanfare.Slot{n}}, e.run)
 	return e.done, err
 }
 

@@ -27,6 +27,7 @@ type folding struct {
 // foldRound is a way through all rows that the log says something of when it begins.
 type foldRound struct {
 	was     int64        // shard.folded when it began
+	folds   int64        // shard.folds as of its last step
 	target  int64        // the head when it began
 	rows    []receiptRow // that are left
 	damaged error        // why a row could not take its part
@@ -106,7 +107,11 @@ func (s *Store) foldStep(ctx context.Context, last *foldRound) (round *foldRound
 		if err != nil {
 			return err
 		}
-		if round, step, err = s.receipts.foldRound(c, head, last); step == nil || err != nil {
+		_, _, folds, err := c.place()
+		if err != nil {
+			return err
+		}
+		if round, step, err = s.receipts.foldRound(c, head, folds, last); step == nil || err != nil {
 			return err
 		}
 		for size := 0; len(round.rows) > 0 && len(step.rows) < foldRows && size < foldBytes; round.rows = round.rows[1:] {
@@ -133,17 +138,17 @@ func (s *Store) foldStep(ctx context.Context, last *foldRound) (round *foldRound
 }
 
 // foldRound gives the round that goes on, or a new one, and an empty step.
-func (c *receiptCache) foldRound(conn *conn, head int64, last *foldRound) (*foldRound, *foldStep, error) {
+func (c *receiptCache) foldRound(conn *conn, head, folds int64, last *foldRound) (*foldRound, *foldStep, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if head < c.foldedHere {
 		return nil, nil, errOldSnapshot
 	}
 	step := &foldStep{rows: make(map[receiptRow]foldedRow), forgets: c.forgets}
-	if last != nil && last.was == c.folded {
+	if last != nil && last.was == c.folded && last.folds == folds {
 		return last, step, nil
 	}
-	round := &foldRound{was: c.folded, target: head, rows: c.unfolded()}
+	round := &foldRound{was: c.folded, folds: folds, target: head, rows: c.unfolded()}
 	if len(round.rows) == 0 {
 		if some, err := conn.one(func([]driver.Value) error { return nil }, "log.some"); !some || err != nil {
 			return nil, nil, err
@@ -181,21 +186,28 @@ func (c *conn) merged(row receiptRow, over map[uint16]stamp) (*stamped, error) {
 
 // fold writes the rows of a step; the last one of a round ends it. late: somebody has folded or forgotten something meanwhile, and nothing was done.
 func (t *tx) fold(round *foldRound, step *foldStep) (late bool, err error) {
+	if err := t.lockShard(); err != nil {
+		return false, err
+	}
 	if _, err := t.s.syncReceipts(t.conn); err != nil {
+		return false, err
+	}
+	_, _, folds, err := t.place()
+	if err != nil {
 		return false, err
 	}
 	c := &t.s.receipts
 	c.mu.Lock()
-	late = c.folded != round.was || c.forgets != step.forgets
+	late = c.folded != round.was || c.forgets != step.forgets || folds != round.folds
 	c.mu.Unlock()
 	if late {
 		return true, nil
 	}
 	for row, folded := range step.rows {
 		if folded.next == nil {
-			_, err = t.exec("receipts.delete", row.values()...)
+			err = t.put("receipts.delete", row.values()...)
 		} else {
-			_, err = t.exec("receipts.put", folded.next.values(row)...)
+			err = t.put("receipts.put", folded.next.values(row)...)
 		}
 		if err != nil {
 			return false, err
@@ -203,14 +215,14 @@ func (t *tx) fold(round *foldRound, step *foldStep) (late bool, err error) {
 	}
 	t.folded = step
 	if len(round.rows) > 0 || round.damaged != nil {
-		return false, nil
+		t.after = append(t.after, func() { round.folds++ })
+		return false, t.put("shard.folds")
 	}
 	step.folded = round.target
-	if _, err := t.exec("shard.folded", round.target); err != nil {
+	if err := t.put("shard.folded", round.target); err != nil {
 		return false, err
 	}
-	_, err = t.exec("log.cut", round.target)
-	return false, err
+	return false, t.put("log.cut", round.target)
 }
 
 // fold takes what was folded out of what the log says, once it is committed with that head. What was noted since the rows were made stays.

@@ -38,12 +38,10 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	if err := s.has(n); err != nil {
 		return false, err
 	}
-	err = s.lend(ctx, longWrite, func(t *tx) error {
-		var may int64
-		if _, err := t.one(func(r []driver.Value) error {
-			may = integer(r[0])
-			return nil
-		}, "latch.freezable", int64(m), int64(n), int64(fanfare.SlotPreparing), int64(g)); err != nil || may == 0 {
+	err = s.lend(ctx, longWrite, locks{shared: []fanfare.Slot{n}}, func(t *tx) error {
+		done = false
+		may, err := t.one(func([]driver.Value) error { return nil }, "latch.freezable", int64(m), int64(n), int64(fanfare.SlotPreparing), int64(g))
+		if err != nil || !may {
 			return err
 		}
 		parts, err := fn(freezeView{t, n})
@@ -68,7 +66,7 @@ func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fa
 		}
 		first := 0
 		for chunk := range parts[part].Chunks() {
-			if _, err := t.exec("audiences.insert", int64(m), int64(n), string(part), int64(chunk.Index), chunk.N, int64(first), chunk.CRC, chunk.Members); err != nil {
+			if err := t.put("audiences.insert", int64(m), int64(n), string(part), int64(chunk.Index), chunk.N, int64(first), chunk.CRC, chunk.Members); err != nil {
 				return err
 			}
 			if part == fanfare.PartSend && size == fanfare.WholeRows {
@@ -99,8 +97,7 @@ func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fa
 			return err
 		}
 	}
-	_, err := t.exec("latch.freeze", int64(people), few, int64(m), int64(n))
-	return err
+	return t.put("latch.freeze", int64(people), few, int64(m), int64(n))
 }
 
 // Spread implements fanfare.Freezer.

@@ -13,11 +13,15 @@ import (
 // InboxMessages implements fanfare.Inboxes.
 func (s *Store) InboxMessages(ctx context.Context) (all []fanfare.InboxMessage, err error) {
 	err = s.read(ctx, func(c *conn) error {
+		now, err := s.nowOf(c)
+		if err != nil {
+			return err
+		}
 		return c.query(func(r []driver.Value) error {
 			all = append(all, fanfare.InboxMessage{Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])), Revision: fanfare.Revision(integer(r[2])),
 				Phase: fanfare.Phase(text(r[3])), Recall: fanfare.Recall(text(r[4])), StartedAt: moment(r[5]), ExpiresAt: moment(r[6])})
 			return nil
-		}, "messages.inbox", micros(s.now()))
+		}, "messages.inbox", micros(now))
 	})
 	if err != nil {
 		return nil, err
@@ -40,11 +44,15 @@ func (s *Store) InboxRows(ctx context.Context, who fanfare.Person) (all []fanfar
 
 func (s *Store) inboxRows(c *conn, who fanfare.Person, all *[]fanfare.InboxRow) error {
 	*all = nil
+	now, err := s.nowOf(c)
+	if err != nil {
+		return err
+	}
 	if err := c.query(func(r []driver.Value) error {
 		*all = append(*all, fanfare.InboxRow{At: moment(r[7]), InboxMessage: fanfare.InboxMessage{Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])),
 			Revision: fanfare.Revision(integer(r[2])), Phase: fanfare.Phase(text(r[3])), Recall: fanfare.Recall(text(r[4])), StartedAt: moment(r[5]), ExpiresAt: moment(r[6])}})
 		return nil
-	}, "messages.few", int64(who.Slot), int64(who.Seq), micros(s.now())); err != nil || len(*all) == 0 {
+	}, "messages.few", int64(who.Slot), int64(who.Seq), micros(now)); err != nil || len(*all) == 0 {
 		return err
 	}
 	head, err := s.syncReceipts(c)
@@ -97,7 +105,11 @@ func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
 			over = append(over, fanfare.MessageNum(integer(r[0])))
 			return nil
 		}
-		if err := c.query(scan, "messages.few_over", micros(s.now()), int64(atOnce)); err != nil {
+		now, err := s.nowOf(c)
+		if err != nil {
+			return err
+		}
+		if err := c.query(scan, "messages.few_over", micros(now), int64(atOnce)); err != nil {
 			return err
 		}
 		return c.query(scan, "messages.few_recalled", int64(atOnce))
@@ -105,7 +117,7 @@ func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
 	if err := s.read(ctx, find); err != nil || len(over) == 0 { // most often nothing is over, and nothing is to be written
 		return false, err
 	}
-	err = s.write(ctx, longWrite, func(t *tx) error {
+	err = s.writeLocked(ctx, longWrite, locks{control: true}, func(t *tx) error {
 		over = over[:0]
 		if err := find(t.conn); err != nil { // whose expiry was moved meanwhile stays
 			return err

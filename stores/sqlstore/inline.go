@@ -35,7 +35,7 @@ func (g *group) deliver(c *fanfare.Claim, l fanfare.Latch, b *fanfare.Batch, nex
 		found[i].At = g.now
 	}
 	asKept(&next)
-	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+	if same, err := g.save(&next, b.Fence, b.Step); err != nil || !same {
 		return fanfare.EntryAnswer{}, unchanged(&next, err)
 	}
 	if err := g.except(c.BatchRef, found); err != nil {

@@ -1,10 +1,12 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 
 	"fanfare"
 	"fanfare/set"
@@ -47,6 +49,7 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 // group is all entries of one transaction and what they have to know of the database.
 type group struct {
 	*tx
+	hopeful bool // a row is written as if it were what it was; whether it was is known at the end
 	latches map[audienceKey]fanfare.Latch
 	rows    map[fanfare.BatchRef]*fanfare.Batch // those that claims and amendments ask for, as the transaction sees them
 	sets    map[slotSet]loaded
@@ -63,7 +66,12 @@ func (t *tx) journal(calls []*journalCall) error {
 	if err := g.latch(calls); err != nil {
 		return err
 	}
+	g.hopeful = t.pipeline != nil
 	refused, lost := t.apart(func() error { return g.together(calls) })
+	if g.hopeful = false; errors.Is(refused, errMoved) && lost == nil {
+		clear(g.rows)
+		refused, lost = t.apart(func() error { return g.together(calls) })
+	}
 	if lost != nil {
 		return lost
 	}
@@ -76,6 +84,9 @@ func (t *tx) journal(calls []*journalCall) error {
 	}
 	return nil
 }
+
+// errMoved says that a row is not what a record took it for: the group is carried out once more, step by step.
+var errMoved = errors.New("the row is another one")
 
 // refusal says whether err is about one entry (its values, its row), not about the database as a whole.
 func refusal(err error) bool {
@@ -97,13 +108,34 @@ func (g *group) latch(calls []*journalCall) error {
 		}
 	}
 	clear(g.latches) // of those that are not there nothing stays
-	return g.queryRows(func(r []driver.Value) error {
+	ask, name := g.queryLatch, "latch.rows"
+	if g.dialect.Locks {
+		sortPairs(values)
+		ask, name = g.askRows, "latch.share"
+	}
+	return ask(func(r []driver.Value) error {
 		n := fanfare.Slot(integer(r[0])) //nolint:gosec // as written
 		g.touch(n, integer(r[4]))
 		g.latches[audienceKey{fanfare.MessageNum(integer(r[5])), n}] = fanfare.Latch{Slot: n, Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]),
 			Phase: fanfare.SlotPhase(integer(r[6])), Generation: fanfare.Generation(integer(r[7])), Frozen: integer(r[8]) != 0, Few: integer(r[9]) != 0}
 		return nil
-	}, "latch.rows", 2, values)
+	}, name, 2, values)
+}
+
+func (g *group) queryLatch(scan func(row []driver.Value) error, name string, width int, values []driver.Value) error {
+	return g.queryRows(scan, name, width, values)
+}
+
+// sortPairs orders messages and slots by slot, then message: so locks are taken.
+func sortPairs(values []driver.Value) {
+	pairs := make([][2]int64, 0, len(values)/2)
+	for i := 0; i < len(values); i += 2 {
+		pairs = append(pairs, [2]int64{integer(values[i+1]), integer(values[i])})
+	}
+	slices.SortFunc(pairs, func(a, b [2]int64) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
+	for i, p := range pairs {
+		values[2*i], values[2*i+1] = p[1], p[0]
+	}
 }
 
 // together carries out all entries; an error says that one was refused, or worse.
@@ -116,7 +148,7 @@ func (g *group) together(calls []*journalCall) error {
 			}
 		}
 	}
-	if err := g.batches(claimed, func(_ int, b fanfare.Batch, damaged error) error {
+	if err := g.claimable(claimed, func(_ int, b fanfare.Batch, damaged error) error {
 		g.rows[b.BatchRef] = &b
 		return damaged
 	}); err != nil {
@@ -197,7 +229,7 @@ func (g *group) row(r fanfare.BatchRef) (*fanfare.Batch, error) {
 	if b := g.rows[r]; b != nil {
 		return b, nil
 	}
-	b, found, err := g.batch(r)
+	b, found, err := g.conn.batch(r, g.dialect.Locks)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -245,7 +277,7 @@ func (g *group) claim(c *fanfare.Claim, l fanfare.Latch) (fanfare.EntryAnswer, e
 		}
 	}
 	asKept(&next)
-	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+	if same, err := g.save(&next, b.Fence, b.Step); err != nil || !same {
 		return fanfare.EntryAnswer{}, unchanged(&next, err)
 	}
 	for i := range found {
@@ -291,7 +323,7 @@ func (g *group) amend(d *fanfare.Amend, l fanfare.Latch) (fanfare.EntryAnswer, e
 		return fanfare.EntryAnswer{Answer: answer, Row: b.Clone()}, nil
 	}
 	asKept(&next)
-	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+	if same, err := g.save(&next, b.Fence, b.Step); err != nil || !same {
 		return fanfare.EntryAnswer{}, unchanged(&next, err)
 	}
 	if err := g.except(d.BatchRef, changed); err != nil {
@@ -366,7 +398,7 @@ func (g *group) tryRecord(r *fanfare.Record, l fanfare.Latch, b *fanfare.Batch) 
 		return a, true, err
 	}
 	asKept(&next)
-	same, err := g.saveBatch(&next, b.Fence, b.Step)
+	same, err := g.save(&next, b.Fence, b.Step)
 	if err != nil || !same {
 		return a, false, err
 	}
@@ -375,6 +407,14 @@ func (g *group) tryRecord(r *fanfare.Record, l fanfare.Latch, b *fanfare.Batch) 
 	}
 	g.saved(&next)
 	return fanfare.EntryAnswer{Answer: answer, Row: next.Clone()}, true, nil
+}
+
+// save writes a row that is touched, and tells whether it was what it was at fence and step; if it is hopeful, the end tells.
+func (g *group) save(b *fanfare.Batch, fence, step int64) (bool, error) {
+	if g.hopeful {
+		return true, g.saveSoon(b, fence, step)
+	}
+	return g.saveBatch(b, fence, step)
 }
 
 // hold keeps the batch for a person, with the reason, and answers that its entry failed.
@@ -389,7 +429,7 @@ func (g *group) hold(r fanfare.BatchRef, why error) (fanfare.EntryAnswer, error)
 		return a, g.holdDamaged(r, why.Error())
 	}
 	next := b.Hold(why.Error())
-	if same, err := g.saveBatch(&next, b.Fence, b.Step); err != nil || !same {
+	if same, err := g.save(&next, b.Fence, b.Step); err != nil || !same {
 		return a, unchanged(&next, err)
 	}
 	a.Row = next.Clone()

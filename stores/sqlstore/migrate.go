@@ -14,24 +14,26 @@ import (
 	"fanfare"
 )
 
-// migrations reads the files NNNN_name.sql of a dialect, in order; the first is number 1.
+// migrations reads the files NNNN_name.sql of a dialect: by number, those before the first are empty. A number means the same tables in all
+// dialects; the first of one that came later makes all that others had by then.
 func migrations(d Dialect) ([]string, error) {
 	names, err := fs.Glob(migrationFiles, "migrations/"+d.Name+"/*.sql")
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
-	texts := make([]string, len(names))
+	var texts []string
 	for i, name := range names {
 		number, _, _ := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], "_")
-		if n, err := strconv.Atoi(number); err != nil || n != i+1 {
-			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 || i > 0 && n != len(texts)+1 {
+			return nil, fmt.Errorf("migration %s is not number %d", name, len(texts)+1)
 		}
 		text, err := migrationFiles.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		texts[i] = string(text)
+		texts = append(append(texts, make([]string, n-1-len(texts))...), string(text))
 	}
 	return texts, nil
 }
@@ -58,6 +60,11 @@ func migrate(ctx context.Context, d Dialect, c *conn, slots int) error {
 	}
 	if err := c.plain(d.BeginWrite); err != nil {
 		return err
+	}
+	if d.Migrate != "" {
+		if err := c.script(d.Migrate); err != nil {
+			return errors.Join(err, c.plain("ROLLBACK"))
+		}
 	}
 	if version, err = schemaVersion(d, c); err != nil || version >= len(steps) { // another process was faster
 		return errors.Join(err, c.plain("ROLLBACK"))
@@ -105,12 +112,15 @@ func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots in
 		if slots == 0 {
 			slots = defaultSlots
 		}
-		err = c.script("CREATE TABLE fanfare_schema (version INTEGER PRIMARY KEY, at INTEGER NOT NULL)")
+		err = c.script("CREATE TABLE fanfare_schema (version INTEGER PRIMARY KEY, at BIGINT NOT NULL)")
 	}
 	if err != nil {
 		return err
 	}
 	for i := version; i < len(steps); i++ {
+		if steps[i] == "" {
+			continue
+		}
 		if err := c.script(eachSlot(steps[i], slots)); err != nil {
 			return fmt.Errorf("migration %d: %w", i+1, err)
 		}

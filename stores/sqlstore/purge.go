@@ -159,7 +159,7 @@ func (s *Store) truncate(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	defer s.leave()
-	c, err := connect(ctx, s.db, s.texts, false)
+	c, err := connect(ctx, s.dialect, s.db, s.texts, false)
 	if err != nil {
 		return false, err
 	}

@@ -49,13 +49,19 @@ func (c *conn) tail(after int64, entry func(id int64, packed []byte) (bool, erro
 	return nil
 }
 
+// place tells how far the log goes, how far it is folded, and how many transactions have folded.
+func (c *conn) place() (head, folded, folds int64, err error) {
+	_, err = c.one(func(r []driver.Value) error {
+		head, folded, folds = integer(r[0]), integer(r[1]), integer(r[2])
+		return nil
+	}, "shard.place")
+	return head, folded, folds, err
+}
+
 // syncReceipts brings what is in memory to the head of the snapshot, and tells it. If it is further already it stays so.
 func (s *Store) syncReceipts(c *conn) (head int64, err error) {
-	var folded int64
-	if _, err := c.one(func(r []driver.Value) error {
-		head, folded = integer(r[0]), integer(r[1])
-		return nil
-	}, "shard.place"); err != nil {
+	head, folded, _, err := c.place()
+	if err != nil {
 		return 0, err
 	}
 	for done := false; !done && err == nil; {
@@ -456,6 +462,13 @@ func (s *Store) LogReceipts(ctx context.Context, shard int, receipts []fanfare.R
 // log carries out calls in order, all from memory but for what has to be read first; an error means that the whole transaction is lost. Whoever else
 // writes in it does not suffer from a log that is damaged.
 func (t *tx) log(calls []*marksCall) error {
+	for _, call := range calls {
+		call.err = nil
+		clear(call.answers) // of a try before
+	}
+	if err := t.lockShard(); err != nil {
+		return err
+	}
 	head, err := t.s.syncReceipts(t.conn)
 	if err != nil {
 		for _, call := range calls {
@@ -566,6 +579,9 @@ func (t *tx) marksOf(k audienceKey) pending {
 
 // forgetReceipts removes the rows of a message in a slot, and lets the log say so if it has something of them.
 func (t *tx) forgetReceipts(k audienceKey) error {
+	if err := t.lockShard(); err != nil {
+		return err
+	}
 	if _, err := t.s.syncReceipts(t.conn); err != nil && !errors.Is(err, fanfare.ErrDamaged) {
 		return err
 	}
@@ -581,20 +597,13 @@ func (t *tx) forgetReceipts(k audienceKey) error {
 	return nil
 }
 
-// writeLog notes the head that the transaction has raised and writes what it logs.
+// writeLog writes what the transaction logs, under the head that it has raised; with Locks that is known since the shard was locked.
 func (t *tx) writeLog() error {
-	if _, err := t.one(func(r []driver.Value) error {
-		t.head = integer(r[0])
-		return nil
-	}, "shard.place"); err != nil {
-		return err
-	}
 	if len(t.marks)+len(t.forgotten) == 0 {
 		return nil
 	}
 	packed := appendLog(nil, t.forgotten, t.marks)
-	_, err := t.conn.exec("log.insert", t.head, t.now, set.Checksum(packed), packed)
-	return err
+	return t.conn.later("log.insert", nil, t.head, t.now, set.Checksum(packed), packed)
 }
 
 // publishReceipts moves what is in memory on to the state after the commit, unless a reader has read the log that far already.

@@ -196,18 +196,17 @@ func (t *tx) keep(n fanfare.Slot, edits []edit) error {
 	if !bump {
 		return nil
 	}
-	_, err := t.exec("slots.changed", rev, int64(n))
-	return err
+	return t.put("slots.changed", rev, int64(n))
 }
 
 func (t *tx) keepChunks(n fanfare.Slot, e edit, differ *set.Set) error {
 	for x, ok := differ.Min(); ok; {
 		index := uint16(x >> 16) //nolint:gosec // the high half
 		if chunk, some := e.now.Chunk(index); some {
-			if _, err := t.exec("sets.put", int64(n), string(e.name), int64(index), chunk.N, chunk.CRC, chunk.Members); err != nil {
+			if err := t.put("sets.put", int64(n), string(e.name), int64(index), chunk.N, chunk.CRC, chunk.Members); err != nil {
 				return err
 			}
-		} else if _, err := t.exec("sets.delete", int64(n), string(e.name), int64(index)); err != nil {
+		} else if err := t.put("sets.delete", int64(n), string(e.name), int64(index)); err != nil {
 			return err
 		}
 		ok = false
@@ -224,7 +223,7 @@ func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetN
 	if err := s.has(n); err != nil {
 		return 0, 0, err
 	}
-	err = s.write(ctx, smallWrite, func(t *tx) error {
+	err = s.writeLocked(ctx, smallWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
 		l, err := t.set(n, name)
 		if err != nil {
 			return err
@@ -251,7 +250,7 @@ func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetN
 
 // DropSet implements fanfare.People. A damaged set can be dropped too.
 func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
-	return s.write(ctx, smallWrite, func(t *tx) error {
+	return s.writeLocked(ctx, smallWrite, locks{exclusive: s.allSlots()}, func(t *tx) error {
 		for i := range s.slots {
 			n := fanfare.Slot(i) //nolint:gosec // slots fit
 			gone, err := t.exec("sets.drop", int64(i), string(name))
@@ -270,7 +269,7 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 			if name == fanfare.SetAlive || name.Suppresses() {
 				rev = 1
 			}
-			if _, err := t.exec("slots.changed", rev, int64(i)); err != nil {
+			if err := t.put("slots.changed", rev, int64(i)); err != nil {
 				return err
 			}
 			t.changes = append(t.changes, setChange{slot: n, name: name, members: set.New(), bump: true})
@@ -279,12 +278,20 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 	})
 }
 
+func (s *Store) allSlots() []fanfare.Slot {
+	all := make([]fanfare.Slot, s.slots)
+	for i := range all {
+		all[i] = fanfare.Slot(i) //nolint:gosec // slots fit
+	}
+	return all
+}
+
 // Number implements fanfare.People.
 func (s *Store) Number(ctx context.Context, n fanfare.Slot, count int, in ...fanfare.SetName) error {
 	if err := s.has(n); err != nil {
 		return err
 	}
-	return s.write(ctx, longWrite, func(t *tx) error {
+	return s.writeLocked(ctx, longWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
 		r, err := t.slot(n)
 		if err != nil {
 			return err
@@ -294,7 +301,7 @@ func (s *Store) Number(ctx context.Context, n fanfare.Slot, count int, in ...fan
 			return fmt.Errorf("slot %d cannot hold %d recipients more: %w", n, count, fanfare.ErrUsage)
 		}
 		fresh := set.Range(r.next, r.next+uint64(count))
-		if _, err := t.exec("slots.next_seq", int64(r.next)+int64(count), int64(n)); err != nil { //nolint:gosec // below Universe
+		if err := t.put("slots.next_seq", int64(r.next)+int64(count), int64(n)); err != nil { //nolint:gosec // below Universe
 			return err
 		}
 		names := append([]fanfare.SetName{fanfare.SetAlive}, in...)

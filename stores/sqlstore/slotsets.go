@@ -142,7 +142,7 @@ func (s *Store) Edit(ctx context.Context, n fanfare.Slot, fn func(fanfare.SlotVi
 	if err := s.has(n); err != nil {
 		return err
 	}
-	return s.lend(ctx, longWrite, func(t *tx) error {
+	return s.lend(ctx, longWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
 		r, err := t.slot(n)
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 // Options says how a store is opened; the zero value will do.
 type Options struct {
 	Slots int              // of a new database, 0: 16; of an existing one what it must have, 0: whatever it has
-	Clock func() time.Time // nil: time.Now. Only where the database runs on this machine is its clock this one
+	Clock func() time.Time // nil: the database's own
 	Cache int              // bytes of sets kept in memory, 0: 128 MB; the same again of frozen audiences, and of receipts
 }
 
@@ -30,7 +30,9 @@ type Store struct {
 	dialect Dialect
 	db      Database
 	clock   func() time.Time
-	slots   int
+	// askClock says that the clock is the database's own.
+	askClock bool
+	slots    int
 	// addressKey is the key of the hashes of addresses; it never leaves the store.
 	addressKey []byte
 	texts      statements
@@ -58,10 +60,11 @@ var _ fanfare.Store = (*Store)(nil)
 // Open opens a database, brings its tables to this version, and makes them if it is empty. Errors: fanfare.ErrForeign, ErrDamaged,
 // ErrReadOnly, ErrFull, ErrUsage (another number of slots).
 func Open(ctx context.Context, d Dialect, db Database, o Options) (*Store, error) {
-	texts, err := loadStatements()
+	texts, err := loadStatements(d)
 	if err != nil {
 		return nil, err
 	}
+	askClock := o.Clock == nil && d.Clock != ""
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
@@ -71,17 +74,17 @@ func Open(ctx context.Context, d Dialect, db Database, o Options) (*Store, error
 	if o.Slots < 0 || o.Slots > maxSlots {
 		return nil, fmt.Errorf("%d slots: %w: 1 to %d", o.Slots, fanfare.ErrUsage, maxSlots)
 	}
-	s := &Store{dialect: d, db: db, clock: o.Clock, texts: texts, ctx: context.WithoutCancel(ctx)}
+	s := &Store{dialect: d, db: db, clock: o.Clock, askClock: askClock, texts: texts, ctx: context.WithoutCancel(ctx)}
 	s.idle = sync.NewCond(&s.mu)
 	s.sets.limit, s.frozen.limit, s.receipts.limit = o.Cache, o.Cache, o.Cache
-	c, err := connect(ctx, db, texts, false)
+	c, err := connect(ctx, d, db, texts, false)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, c, o.Slots); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	s.readers = readers{open: func() (*conn, error) { return connect(s.ctx, db, texts, true) }}
+	s.readers = readers{open: func() (*conn, error) { return connect(s.ctx, d, db, texts, true) }}
 	s.writer = startWriter(s, c)
 	return s, nil
 }
@@ -106,8 +109,18 @@ func (s *Store) prepare(ctx context.Context, c *conn, slots int) (err error) {
 	return nil
 }
 
-// now is the database's clock: the machine's, to the microsecond, as it is kept.
+// now is the machine's clock, to the microsecond, as times are kept; with askClock it is not the database's.
 func (s *Store) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
+
+// nowOf is the database's clock.
+func (s *Store) nowOf(c *conn) (now time.Time, err error) {
+	if now = s.now(); s.askClock {
+		if err = c.askClock(&now); err == nil {
+			err = c.flush()
+		}
+	}
+	return now, err
+}
 
 // enter begins a call; leave ends it.
 func (s *Store) enter(ctx context.Context) error {
@@ -154,11 +167,12 @@ func (s *Store) look(ctx context.Context, snapshot bool, fn func(c *conn) error)
 	}
 	done := false
 	defer func() { // fn may panic, or end its goroutine as tests do
+		c.drop()
 		var end error
-		if snapshot {
+		if snapshot && !c.lost() {
 			end = c.plain("ROLLBACK")
 		}
-		if !done || end != nil {
+		if !done || end != nil || c.lost() {
 			end = errors.Join(end, c.close())
 		} else {
 			end = s.readers.give(c)
@@ -197,18 +211,25 @@ type readers struct {
 const idleReaders = 32 // to open one costs as much as twenty short questions
 
 func (r *readers) take() (*conn, error) {
-	r.mu.Lock()
-	if n := len(r.idle); n > 0 {
+	for {
+		r.mu.Lock()
+		n := len(r.idle)
+		if n == 0 {
+			r.mu.Unlock()
+			return r.open()
+		}
 		c := r.idle[n-1]
 		r.idle = r.idle[:n-1]
 		r.mu.Unlock()
-		return c, nil
+		if !c.idle() || c.plain(c.dialect.Ping) == nil {
+			return c, nil
+		}
+		_ = c.close() // lost while nobody used it
 	}
-	r.mu.Unlock()
-	return r.open()
 }
 
 func (r *readers) give(c *conn) error {
+	c.used = time.Now()
 	r.mu.Lock()
 	if keep := !r.closed && len(r.idle) < idleReaders; keep {
 		r.idle = append(r.idle, c)

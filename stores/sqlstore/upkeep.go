@@ -60,13 +60,13 @@ func (s *Store) Alive(ctx context.Context) error {
 
 // Backup implements fanfare.Upkeep. The file has its name only once it is complete and synced.
 func (s *Store) Backup(ctx context.Context, file string) (err error) {
-	if s.dialect.Backup == "" {
-		return fmt.Errorf("%s: %w: back it up with the database's own means", s.db.Name(), fanfare.ErrUsage)
-	}
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
+	if s.dialect.Backup == "" {
+		return fmt.Errorf("%s: %w: back it up with the database's own means", s.db.Name(), fanfare.ErrUsage)
+	}
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("backup to %s: %w; name a new file", file, fanfare.ErrExists)
 	}
@@ -74,7 +74,7 @@ func (s *Store) Backup(ctx context.Context, file string) (err error) {
 	if err := os.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("backup to %s: %w", file, err)
 	}
-	c, err := connect(ctx, s.db, s.texts, false)
+	c, err := connect(ctx, s.dialect, s.db, s.texts, false)
 	if err != nil {
 		return err
 	}

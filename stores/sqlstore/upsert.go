@@ -81,7 +81,7 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 			return nil, err
 		}
 	}
-	if err := s.write(ctx, kind, func(t *tx) error { return u.run(t) }); err != nil {
+	if err := s.writeLocked(ctx, kind, locks{addresses: lockShare, exclusive: []fanfare.Slot{n}}, u.run); err != nil {
 		return nil, err
 	}
 	return u.done, nil
@@ -208,8 +208,7 @@ func (u *upsert) run(t *tx) error {
 	if err != nil || u.opt.Mark == nil {
 		return err
 	}
-	_, err = t.exec("marks.put", u.opt.Mark.Work, u.opt.Mark.Part, int64(u.slot), appendOutcomes(nil, u.done))
-	return err
+	return t.put("marks.put", u.opt.Mark.Work, u.opt.Mark.Part, int64(u.slot), appendOutcomes(nil, u.done))
 }
 
 // errKnown says that not all of the changed are new: the transaction begins again.
@@ -237,7 +236,7 @@ func (u *upsert) create(t *tx, f *creation) error {
 	for i := range u.done {
 		u.done[i] = fanfare.Upserted{Person: fanfare.Person{Slot: u.slot, Seq: first + fanfare.Seq(i)}, Outcome: fanfare.UpsertCreated} //nolint:gosec // an index
 	}
-	if _, err := t.exec("slots.next_seq", int64(end), int64(u.slot)); err != nil { //nolint:gosec // below Universe
+	if err := t.put("slots.next_seq", int64(end), int64(u.slot)); err != nil { //nolint:gosec // below Universe
 		return err
 	}
 	e := editing{t: t, slot: u.slot}
@@ -352,7 +351,7 @@ func (u *upsert) apply(t *tx) error {
 		return err
 	}
 	if next != r.next {
-		if _, err := t.exec("slots.next_seq", int64(next), int64(u.slot)); err != nil { //nolint:gosec // below Universe
+		if err := t.put("slots.next_seq", int64(next), int64(u.slot)); err != nil { //nolint:gosec // below Universe
 			return err
 		}
 	}
@@ -451,7 +450,7 @@ func (u *upsert) write(t *tx, people map[string]*known) error {
 		case p.changed:
 			var row []driver.Value
 			if row, err = t.appendProfile(nil, &p.profile); err == nil {
-				_, err = t.exec(inSlot(u.slot, "recipients.update"), row[1], row[2], row[4], row[5], row[6], row[7], row[8], row[0])
+				err = t.put(inSlot(u.slot, "recipients.update"), row[1], row[2], row[4], row[5], row[6], row[7], row[8], row[0])
 			}
 		}
 		if err != nil {

@@ -44,6 +44,7 @@ type unit struct {
 	marks   *marksCall
 	long    bool
 	bulk    bool
+	locks   locks
 	err     error
 	done    chan struct{}
 }
@@ -110,6 +111,15 @@ func (w *writer) next() []*unit {
 	return units
 }
 
+// mostTries is how often a transaction that others undid is tried.
+const mostTries = 10
+
+// again says whether err undid the transaction because of others only.
+func again(err error) bool {
+	var f *Failure
+	return errors.As(err, &f) && f.Again
+}
+
 // commit carries units out in one transaction and answers them.
 func (w *writer) commit(units []*unit) {
 	w.keepLog(units)
@@ -117,25 +127,41 @@ func (w *writer) commit(units []*unit) {
 		w.commitLong(units)
 		return
 	}
-	t := &tx{conn: w.c, s: w.s}
-	lost := w.begin()
-	t.now = w.s.now()
-	if lost == nil {
-		lost = t.all(units)
-	}
-	if lost == nil {
-		lost = t.commit()
-	}
-	if lost == nil {
-		t.publish()
-	} else {
-		_ = w.c.plain("ROLLBACK") // it may be rolled back already; begin tries once more
+	lost := w.together(units)
+	for try := 1; again(lost) && try < mostTries; try++ {
+		lost = w.together(units)
 	}
 	for _, u := range units {
 		if lost != nil {
 			u.lose(lost)
 		}
 		close(u.done)
+	}
+}
+
+// together carries small units out in one transaction; an error says that it is lost.
+func (w *writer) together(units []*unit) error {
+	t := &tx{conn: w.c, s: w.s}
+	err := w.begin(t, units)
+	if err == nil {
+		err = t.all(units)
+	}
+	if err == nil {
+		err = t.commit()
+	}
+	if err == nil {
+		t.publish()
+		return nil
+	}
+	w.undo()
+	return err
+}
+
+// undo ends a transaction that failed; it may be rolled back already, and begin tries once more.
+func (w *writer) undo() {
+	w.c.drop()
+	if !w.c.lost() {
+		_ = w.c.plain("ROLLBACK")
 	}
 }
 
@@ -149,7 +175,7 @@ func (w *writer) commitLong(units []*unit) {
 		}
 		return
 	}
-	for errors.Is(err, errKnown) {
+	for try := 1; (errors.Is(err, errKnown) || again(err)) && try < mostTries; try++ {
 		err = w.once(units)
 	}
 	for _, u := range units {
@@ -161,8 +187,10 @@ func (w *writer) commitLong(units []*unit) {
 // once carries units out in one transaction; an error says that nothing of it was kept, as far as is known.
 func (w *writer) once(units []*unit) error {
 	t := &tx{conn: w.c, s: w.s}
-	err := w.begin()
-	t.now = w.s.now()
+	err := w.begin(t, units)
+	if err == nil {
+		err = t.flush()
+	}
 	for _, u := range units {
 		if err == nil {
 			err = u.ctx.Err()
@@ -175,7 +203,7 @@ func (w *writer) once(units []*unit) error {
 		err = t.commit()
 	}
 	if err != nil {
-		_ = w.c.plain("ROLLBACK") // as above
+		w.undo()
 		return err
 	}
 	t.publish()
@@ -192,12 +220,45 @@ func (u *unit) lose(why error) {
 	}
 }
 
-func (w *writer) begin() error {
+// begin begins t, makes the connection anew if it was lost, and takes the locks of units. Where the driver can, all that comes with the
+// next statement that is waited for.
+func (w *writer) begin(t *tx, units []*unit) error {
+	if w.c.lost() {
+		if err := w.reconnect(); err != nil {
+			return err
+		}
+	}
+	if w.c.idle() { // nobody knows whether it is still there
+		if err := w.c.plain(w.s.dialect.Ping); err != nil && w.c.lost() {
+			if err := w.reconnect(); err != nil {
+				return err
+			}
+		}
+	}
+	t.conn = w.c
 	err := w.c.begin(w.s.dialect.BeginWrite)
 	if err != nil && w.c.plain("ROLLBACK") == nil { // left open by a transaction that failed
 		err = w.c.begin(w.s.dialect.BeginWrite)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if t.now = w.s.now(); w.s.askClock {
+		if err := t.conn.askClock(&t.now); err != nil {
+			return err
+		}
+	}
+	return t.lockAll(units)
+}
+
+func (w *writer) reconnect() error {
+	c, err := connect(w.s.ctx, w.s.dialect, w.s.db, w.s.texts, false)
+	if err != nil {
+		return err
+	}
+	_ = w.c.close() // it is lost
+	w.c = c
+	return nil
 }
 
 // keepLog lets the log grow while an import runs and keeps it short, for a fast restart, a while after.
@@ -235,19 +296,41 @@ type tx struct {
 	marks     map[audienceKey]pending // what was noted of receipts
 	forgotten []audienceKey           // messages whose receipts went
 	folded    *foldStep
+
+	shardLocked bool // head is known, and stays until the commit
 }
 
 // commit raises the head, once for all that was written, and commits: a database that was rolled back shows by its head.
 func (t *tx) commit() error {
-	if t.wrote {
-		if _, err := t.conn.exec("shard.head"); err != nil {
-			return err
-		}
-		if err := t.writeLog(); err != nil {
-			return err
-		}
+	defer func() { t.used = time.Now() }()
+	if !t.wrote {
+		return t.plain("COMMIT")
+	}
+	if err := t.raiseHead(); err != nil {
+		return err
+	}
+	if err := t.writeLog(); err != nil {
+		return err
 	}
 	return t.plain("COMMIT")
+}
+
+// raiseHead gives the transaction its number, by which commits are in order.
+func (t *tx) raiseHead() error {
+	if t.dialect.Locks && t.dialect.Returning {
+		return t.conn.ask(func(r []driver.Value) error {
+			t.head = integer(r[0])
+			return nil
+		}, "shard.head")
+	}
+	if _, err := t.conn.exec("shard.head"); err != nil {
+		return err
+	}
+	_, err := t.one(func(r []driver.Value) error {
+		t.head = integer(r[0])
+		return nil
+	}, "shard.place")
+	return err
 }
 
 // exec is conn.exec that notes what the head counts: nodes, leases and rates come and go without a trace.
@@ -259,6 +342,12 @@ func (t *tx) exec(name string, values ...driver.Value) (int64, error) {
 		t.wrote = t.wrote || n > 0
 	}
 	return n, err
+}
+
+// put is exec of a statement that changes something as a rule; where the driver can, it comes with the next one that is waited for.
+func (t *tx) put(name string, values ...driver.Value) error {
+	t.wrote = true
+	return t.conn.later(name, nil, values...)
 }
 
 func (t *tx) insert(name string, values ...driver.Value) (int64, error) {
@@ -295,8 +384,12 @@ func (t *tx) all(units []*unit) error {
 			marks = append(marks, u.marks)
 			continue
 		}
-		var lost error
-		if u.err, lost = t.apart(func() error { return u.run(t) }); lost != nil {
+		lost := error(nil)
+		u.err = errKnown
+		for try := 0; lost == nil && errors.Is(u.err, errKnown) && try < mostTries; try++ {
+			u.err, lost = t.apart(func() error { return u.run(t) })
+		}
+		if lost != nil {
 			return lost
 		}
 	}
@@ -318,27 +411,27 @@ func (t *tx) apart(fn func() error) (err, lost error) {
 	}
 	changes, after, wrote, forgotten := len(t.changes), len(t.after), t.wrote, len(t.forgotten)
 	if err = fn(); err == nil {
-		if err = t.plain("RELEASE apart"); err == nil {
+		err = t.flush()
+	}
+	if err == nil {
+		if err = t.soon("RELEASE SAVEPOINT apart"); err == nil {
 			return nil, nil
 		}
 	}
+	t.drop()
+	if again(err) || t.conn.lost() {
+		return err, err
+	}
 	t.changes, t.after, t.wrote, t.forgotten = t.changes[:changes], t.after[:after], wrote, t.forgotten[:forgotten]
-	if e := errors.Join(t.plain("ROLLBACK TO apart"), t.plain("RELEASE apart")); e != nil {
+	if e := errors.Join(t.plain("ROLLBACK TO SAVEPOINT apart"), t.soon("RELEASE SAVEPOINT apart")); e != nil {
 		return err, err
 	}
 	return err, nil
 }
 
-// write has the writer run fn in a transaction.
+// write is writeLocked without locks.
 func (s *Store) write(ctx context.Context, kind writeKind, fn func(t *tx) error) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.leave()
-	u := &unit{ctx: ctx, run: fn, long: kind != smallWrite, bulk: kind == bulkWrite, done: make(chan struct{})}
-	s.writer.submit(u)
-	<-u.done
-	return u.err
+	return s.writeLocked(ctx, kind, locks{}, fn)
 }
 
 type writeKind int
@@ -350,26 +443,27 @@ const (
 )
 
 // lend is write for a function of the store's user: it runs in the user's goroutine, so that a panic ends there, while the writer waits.
-func (s *Store) lend(ctx context.Context, kind writeKind, fn func(t *tx) error) error {
+func (s *Store) lend(ctx context.Context, kind writeKind, l locks, fn func(t *tx) error) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
 	turn, back := make(chan *tx), make(chan error, 1)
-	u := &unit{ctx: ctx, long: kind != smallWrite, done: make(chan struct{}), run: func(t *tx) error {
+	u := &unit{ctx: ctx, long: kind != smallWrite, locks: l, done: make(chan struct{}), run: func(t *tx) error {
 		turn <- t
 		return <-back
 	}}
 	s.writer.submit(u)
-	select {
-	case <-u.done: // never began
-	case t := <-turn:
-		func() {
-			err := errors.New("the function that changes the store did not return")
-			defer func() { back <- err }()
-			err = fn(t)
-		}()
-		<-u.done
+	for { // the transaction may be tried again
+		select {
+		case <-u.done:
+			return u.err
+		case t := <-turn:
+			func() {
+				err := errors.New("the function that changes the store did not return")
+				defer func() { back <- err }()
+				err = fn(t)
+			}()
+		}
 	}
-	return u.err
 }

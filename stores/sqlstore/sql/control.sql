@@ -52,14 +52,14 @@ UPDATE message_rows SET few = 0 WHERE num = ?;
 INSERT INTO message_rows (id, name, channel, status, phase, generation, pause_reason, paused_from, ending, revision, provider, topic,
   essential, test, send_at, not_after, start_grace, rate, priority, uncertain, dedupe, outcome, created_at, updated_at, started_at,
   finished_at, trigger_by, waiting, tags, audience, data, metadata, content, scopes, recall, expires_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*returning num*/;
 
 -- name: messages.save
 UPDATE message_rows SET name = ?, channel = ?, status = ?, phase = ?, generation = ?, pause_reason = ?, paused_from = ?, ending = ?,
   revision = ?, provider = ?, topic = ?, essential = ?, test = ?, send_at = ?, not_after = ?, start_grace = ?, rate = ?, priority = ?,
   uncertain = ?, dedupe = ?, outcome = ?, updated_at = ?, started_at = ?, finished_at = ?, trigger_by = ?, waiting = ?,
   tags = ?, audience = ?, data = ?, metadata = ?, content = ?, scopes = ?, recall = ?, expires_at = ?,
-  few = CASE WHEN ? AND phase = 'preparing' THEN 1 ELSE few END
+  few = CASE WHEN ? = 1 AND phase = 'preparing' THEN 1 ELSE few END
 WHERE id = ? AND phase = ? AND generation = ?;
 
 -- name: messages.delete
@@ -78,7 +78,7 @@ SELECT id, name, created_at FROM lists WHERE name = ?;
 SELECT id, name, created_at FROM lists WHERE (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?;
 
 -- name: lists.insert
-INSERT INTO lists (name, created_at) VALUES (?, ?);
+INSERT INTO lists (name, created_at) VALUES (?, ?) /*returning id*/;
 
 -- name: lists.delete
 DELETE FROM lists WHERE name = ?;

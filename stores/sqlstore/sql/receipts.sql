@@ -1,8 +1,11 @@
 -- name: shard.place
-SELECT head, folded FROM shard WHERE id = 1;
+SELECT head, folded, folds FROM shard WHERE id = 1;
 
 -- name: shard.folded
-UPDATE shard SET folded = ? WHERE id = 1;
+UPDATE shard SET folded = ?, folds = folds + 1 WHERE id = 1;
+
+-- name: shard.folds
+UPDATE shard SET folds = folds + 1 WHERE id = 1;
 
 -- name: log.insert
 INSERT INTO log (id, at, crc, entries) VALUES (?, ?, ?, ?);

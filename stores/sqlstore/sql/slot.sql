@@ -36,10 +36,10 @@ FROM message_slots m CROSS JOIN slots s ON s.slot = m.slot WHERE m.message = ? O
 -- name: latch.spread
 INSERT INTO message_slots (message, slot, frozen, phase, generation, people) VALUES (?, ?, 0, ?, ?, 0)
 ON CONFLICT (message, slot) DO UPDATE SET phase = excluded.phase, generation = excluded.generation
-WHERE excluded.generation > generation OR (excluded.generation = generation AND excluded.phase > phase);
+WHERE excluded.generation > message_slots.generation OR (excluded.generation = message_slots.generation AND excluded.phase > message_slots.phase);
 
 -- name: latch.freezable
-SELECT COUNT(*) FROM message_slots WHERE message = ? AND slot = ? AND frozen = 0 AND phase = ? AND generation = ?;
+SELECT 1 FROM message_slots WHERE message = ? AND slot = ? AND frozen = 0 AND phase = ? AND generation = ? /*update message_slots*/;
 
 -- name: latch.freeze
 UPDATE message_slots SET frozen = 1, people = ?, few = ? WHERE message = ? AND slot = ?;
@@ -150,7 +150,7 @@ SELECT batch FROM batches WHERE message = ? AND slot = ? AND state <> 3 ORDER BY
 SELECT batch FROM batches WHERE message = ? AND slot = ? ORDER BY batch DESC LIMIT 1;
 
 -- name: batches.owned
-SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.owner = ? AND b.incarnation < ?;
+SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.owner = ? AND b.incarnation < ? ORDER BY b.slot, b.batch /*update b*/;
 
 -- name: batches.claims
 SELECT batch, owner IS NOT NULL AND lease_until > ? AS live FROM batches
@@ -190,9 +190,9 @@ WHERE message = ? AND slot = ? AND seq >= ? ORDER BY seq LIMIT ?;
 INSERT INTO exceptions (message, slot, seq, result, reason, code, text, attempts, doubts, at, before)
 VALUES /*rows*/(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)/*end*/
 ON CONFLICT (message, slot, seq) DO UPDATE SET result = excluded.result, reason = excluded.reason, code = excluded.code,
-  text = excluded.text, attempts = CASE WHEN excluded.attempts > attempts THEN excluded.attempts ELSE attempts END,
-  doubts = CASE WHEN excluded.doubts > doubts THEN excluded.doubts ELSE doubts END, at = excluded.at,
-  before = CASE WHEN excluded.before > before THEN excluded.before ELSE before END;
+  text = excluded.text, attempts = CASE WHEN excluded.attempts > exceptions.attempts THEN excluded.attempts ELSE exceptions.attempts END,
+  doubts = CASE WHEN excluded.doubts > exceptions.doubts THEN excluded.doubts ELSE exceptions.doubts END, at = excluded.at,
+  before = CASE WHEN excluded.before > exceptions.before THEN excluded.before ELSE exceptions.before END;
 
 -- name: exceptions.results
 SELECT result, COUNT(*) FROM exceptions WHERE message = ? AND slot = ? GROUP BY result;

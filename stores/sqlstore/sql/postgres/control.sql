@@ -1,0 +1,2 @@
+-- name: shard.head
+UPDATE shard SET head = head + 1 WHERE id = 1 RETURNING head;
