@@ -377,6 +377,14 @@ func (s *Server) deleteMessage(ctx context.Context, c *call, in *MessagePath) er
 		if err := unnamed(tx, audience.Message{ID: in.ID}); err != nil {
 			return err
 		}
+		if err := unfinished(tx, func(other *fanfare.Message) error {
+			if t := other.Trigger; t == nil || t.After == nil || t.After.Message != m.ID || other.Phase != fanfare.PhaseScheduled {
+				return nil
+			}
+			return conflict("in_use", "Message %s waits until this one is completed; give it another trigger or cancel it first.", other.ID)
+		}); err != nil {
+			return err
+		}
 		if err := tx.DeleteMessage(m.ID); err != nil {
 			return err
 		}

@@ -129,8 +129,9 @@ func TestAfterWhatNeverComes(t *testing.T) {
 		{call: "POST " + at + "/clone", status: 201, has: `"phase":"draft" ~ "trigger":null`},
 		{call: "PATCH /v1/messages/{m}", body: `{"trigger":{"event":"e"}}`, status: 200, has: `"phase":"scheduled"`},
 		{call: "PATCH /v1/messages/{m}", body: `{"trigger":{"after":{"message":"` + second + `"}}}`, status: 200},
-		{call: "DELETE " + at, status: 204},
-		{call: "GET /v1/messages/{m}", status: 200, has: `which is not there any more`},
+		{call: "DELETE " + at, status: 409, has: `"code":"in_use" ~ waits until this one is completed`},
+		{call: "GET " + at, status: 200, has: `"phase":"scheduled"`},
 		{call: "POST /v1/messages/{m}/start", status: 200, has: `"phase":"preparing"`},
+		{call: "DELETE " + at, status: 204},
 	})
 }
