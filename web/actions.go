@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"unicode/utf8"
 
 	"fanfare"
 )
@@ -15,6 +16,7 @@ type action struct {
 	Confirm bool          // asks once more, on a page of its own
 	call    string        // the API's action, if its name is another
 	scope   fanfare.Result
+	unread  bool // makes a draft to whoever was sent to and has not read, instead of moving this message
 }
 
 func actions() []action {
@@ -24,6 +26,7 @@ func actions() []action {
 		{Name: "resume", event: fanfare.EventResume},
 		{Name: "resend", event: fanfare.EventResumeScope, Confirm: true, call: "resume", scope: fanfare.ResultFailed},
 		{Name: "cancel", event: fanfare.EventCancel, Confirm: true},
+		{Name: "remind", unread: true},
 	}
 }
 
@@ -31,6 +34,9 @@ func actions() []action {
 func possible(p fanfare.Phase) []action {
 	var out []action
 	for _, a := range actions() {
+		if a.unread {
+			continue
+		}
 		if _, verdict := fanfare.Next(fanfare.State{Phase: p}, a.event); verdict == fanfare.Moved {
 			out = append(out, a)
 		}
@@ -57,6 +63,10 @@ func (s *site) act(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if key(r) == "" {
 		s.askForKey(w, r, pagePath(id), "")
+		return
+	}
+	if a.unread {
+		s.remind(w, r, id)
 		return
 	}
 	var in any
@@ -104,4 +114,31 @@ func (s *site) confirm(w http.ResponseWriter, r *http.Request) {
 	}
 	v.Asked = a.Name
 	s.show(w, r, http.StatusOK, "confirm", &page{Title: v.Title(), Here: pagePath(id, a.Name), Body: v})
+}
+
+// remind makes a draft of the same content to whoever has not read, and shows it: a person looks at it and starts it.
+func (s *site) remind(w http.ResponseWriter, r *http.Request, id string) {
+	var of, draft message
+	err := s.call(r, http.MethodGet, messagePath(id), "", nil, &of)
+	if err == nil {
+		in := map[string]any{"name": cut(s.say(r, "remind.name", "name", of.Title()), nameMost), "audience": map[string]any{"message": of.ID, "read": false}}
+		err = s.call(r, http.MethodPost, messagePath(id, "clone"), r.PostFormValue("once"), in, &draft)
+	}
+	if err != nil {
+		s.refused(w, r, id, err)
+		return
+	}
+	http.Redirect(w, r, pagePath(draft.ID), http.StatusSeeOther)
+}
+
+// nameMost is how long the API takes a name.
+const nameMost = 200
+
+// cut cuts text to so many bytes, between characters.
+func cut(text string, most int) string {
+	for len(text) > most {
+		_, n := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-n]
+	}
+	return text
 }

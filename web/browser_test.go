@@ -348,3 +348,26 @@ func TestBrowserReads(t *testing.T) {
 	b.event(f.count("m1", map[string]int{"seen": 1, "read": 1}))
 	b.reads("#reads", "an open is a guess")
 }
+
+// TestBrowserReminds: of a completed message whoever has not read can be reminded; a draft to them is made once, and shown.
+func TestBrowserReminds(t *testing.T) {
+	f := world()
+	f.mu.Lock()
+	f.turn("app", "completed", 3)
+	f.mu.Unlock()
+	f.count("app", map[string]int{"sent": 900, "seen": 500, "read": 360})
+	b := open(t, f, bare)
+	b.signedIn()
+	b.do("open", chromedp.Navigate(b.url+"/messages/app"))
+	b.reads(`form[action="/messages/app/remind"] button`, "Remind 540 who have not read")
+	b.click(`a[hreflang="zh-CN"]`)
+	b.reads(`form[action="/messages/app/remind"] button`, "提醒 540 位未读的人")
+	b.click(`form[action="/messages/app/remind"] button`)
+	b.reads("h1", "Clone of a message")
+	if told := strings.Join(f.told(), "\n"); !strings.Contains(told, `POST /v1/messages/app/clone {"audience":{"message":"app","read":false},"name":"提醒：`) || len(f.once) != 1 {
+		t.Errorf("the API was told, with %d keys:\n%s", len(f.once), told)
+	}
+	f.count("app", map[string]int{"read": 900})
+	b.do("open", chromedp.Navigate(b.url+"/messages/app"))
+	b.holds("nobody is left to be reminded", `document.querySelector('#heading') && !document.querySelector('form[action$="/remind"]')`)
+}

@@ -139,6 +139,10 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.messages[id]["pause_reason"] = "operator"
 		case "cancel":
 			f.turn(id, "cancelled", 3)
+		case "clone":
+			id = "draft"
+			r.SetPathValue("id", id)
+			f.messages[id]["name"] = "Clone of a message"
 		}
 		f.mu.Unlock()
 		f.one(w, f.messages, r)

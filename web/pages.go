@@ -228,6 +228,9 @@ func (v *messageView) Receipts() []part {
 	return out
 }
 
+// Unread is how many were sent to and have not read.
+func (v *messageView) Unread() int { return v.Counts.Sent - v.Counts.Read }
+
 // ShowsReads says whether there is anything to read, or somebody who has.
 func (v *messageView) ShowsReads() bool {
 	return v.Frozen && (v.Channel == string(fanfare.ChannelInbox) || v.Counts.Read > 0 || v.Counts.Seen > 0)
@@ -262,6 +265,11 @@ func (s *site) read(r *http.Request, id string) (*messageView, error) {
 	}
 	v.Frozen = v.StartedAt != nil && v.Phase != fanfare.PhasePreparing || v.Counts.Audience > 0
 	v.Actions = slices.DeleteFunc(possible(v.Phase), func(a action) bool { return a.scope == fanfare.ResultFailed && v.Counts.Failed == 0 })
+	if v.Unread() > 0 && v.Phase == fanfare.PhaseCompleted && (v.Channel == string(fanfare.ChannelInbox) || v.Channel == string(fanfare.ChannelEmail)) {
+		if a, ok := actionNamed("remind"); ok {
+			v.Actions = append(v.Actions, a)
+		}
+	}
 	if v.Starts() {
 		v.Count, v.Uncount = s.count(r, &v.message)
 	}
