@@ -59,11 +59,7 @@ func (im *Importer) store1(ctx context.Context, imp *fanfare.Import) (err error)
 	if err := j.open(ctx); err != nil {
 		return err
 	}
-	defer func() {
-		if cerr := j.errors.Close(); cerr != nil {
-			err = errors.Join(err, refusedError(cerr))
-		}
-	}()
+	defer func() { err = j.closed(err) }()
 	ctx, stop := context.WithCancel(ctx)
 	blocks := make(chan *block) // no buffer: one block is stored, one is read, and no third one is in memory
 	var wait sync.WaitGroup
@@ -312,6 +308,14 @@ func (j *job) refuse(rows []*RowError) (int64, error) {
 		return 0, refusedError(err)
 	}
 	return n, nil
+}
+
+// closed closes the file of refused rows, at the end of all, with its error beside the one there is.
+func (j *job) closed(err error) error {
+	if cerr := j.errors.Close(); cerr != nil {
+		return errors.Join(err, refusedError(cerr))
+	}
+	return err
 }
 
 func refusedError(err error) error {

@@ -159,11 +159,7 @@ func (j *job) suppressions(ctx context.Context, f io.Reader) (err error) {
 	if err := j.open(ctx); err != nil {
 		return err
 	}
-	defer func() {
-		if cerr := j.errors.Close(); cerr != nil {
-			err = errors.Join(err, refusedError(cerr))
-		}
-	}()
+	defer func() { err = j.closed(err) }()
 	for number := int64(0); ; number++ {
 		var block []suppression
 		var refused []*RowError

@@ -1,7 +1,6 @@
 package email
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -49,10 +48,10 @@ func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 		return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 	}
 	out := &Content{id: string(m.ID), name: m.Name, onlyTo: onlyTo, links: c.cfg.Links, track: trackOf(m, p)}
-	if out.data, err = decode("data", m.Data); err != nil {
+	if out.data, err = mailbody.Value("data", m.Data); err != nil {
 		return nil, err
 	}
-	if out.meta, err = decode("metadata", m.Metadata); err != nil {
+	if out.meta, err = mailbody.Value("metadata", m.Metadata); err != nil {
 		return nil, err
 	}
 	b := building{essential: m.Essential, options: mailbody.Options{Message: string(m.ID), Domain: m.Content.MessageIDDomain, Opens: out.track.Opens, Clicks: out.track.Clicks}, plain: m.Content, sender: wire(p.From)}
@@ -60,12 +59,10 @@ func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 		return nil, err
 	}
 	out.domain = b.options.Domain
-	for _, locale := range slices.Sorted(maps.Keys(m.Content.Locales)) {
-		if !merge.IsLocale(locale) {
-			return nil, wrong("content.locales."+locale, "this is no locale; write one like zh-CN or de")
-		}
-		if slices.ContainsFunc(out.locales, func(v *variant) bool { return merge.SameLocale(v.locale, locale) }) {
-			return nil, wrong("content.locales."+locale, "this locale is there in another spelling; remove one")
+	names := slices.Sorted(maps.Keys(m.Content.Locales))
+	for i, locale := range names {
+		if err := mailbody.CheckLocale("content.locales."+locale, locale, names[:i]); err != nil {
+			return nil, err
 		}
 		v, err := b.variant(locale, m.Content.Locales[locale])
 		if err != nil {
@@ -74,19 +71,6 @@ func (c *Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 		out.locales = append(out.locales, v)
 	}
 	return out, nil
-}
-
-func wrong(field, text string) error {
-	return &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: %s", mailbody.ErrContent, text)}
-}
-
-// decode reads data or metadata. Numbers keep their digits.
-func decode(field string, raw json.RawMessage) (merge.Value, error) {
-	v, err := merge.OfJSON(raw)
-	if err != nil {
-		return v, &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: this is no JSON: %w", mailbody.ErrContent, err)}
-	}
-	return v, nil
 }
 
 // building is one compilation.
@@ -102,7 +86,7 @@ func (b *building) variant(locale string, c fanfare.Content) (*variant, error) {
 	if locale != "" {
 		at = "content.locales." + locale + "."
 		if c.Locales != nil {
-			return nil, wrong(at+"locales", "a locale has no locales of its own; move them up")
+			return nil, mailbody.Wrong(at+"locales", "a locale has no locales of its own; move them up")
 		}
 		if c.From == "" {
 			c.From = b.plain.From
@@ -127,7 +111,7 @@ func (b *building) variant(locale string, c fanfare.Content) (*variant, error) {
 			b.options.Domain = domain(b.sender)
 		}
 		if b.options.Domain == "" {
-			return nil, wrong(at+"from", "its domain must be known for the Message-ID; write it out, only the name may have tags, or give the provider a from")
+			return nil, mailbody.Wrong(at+"from", "its domain must be known for the Message-ID; write it out, only the name may have tags, or give the provider a from")
 		}
 	}
 	v := &variant{locale: locale}
@@ -136,10 +120,10 @@ func (b *building) variant(locale string, c fanfare.Content) (*variant, error) {
 		return nil, within(at, err)
 	}
 	if !strings.Contains(content.From[strings.LastIndexByte(content.From, '<')+1:], "{") && domain(content.From) == "" {
-		return nil, wrong(at+"from", "its domain is none that mail can be sent from")
+		return nil, mailbody.Wrong(at+"from", "its domain is none that mail can be sent from")
 	}
 	if b.essential && slices.Contains(v.ascii.Required(), unsubscribeURL) {
-		return nil, wrong(at+b.whoNeeds(content, unsubscribeURL),
+		return nil, mailbody.Wrong(at+b.whoNeeds(content, unsubscribeURL),
 			"an essential message has no unsubscribe link; remove {{ unsubscribe_url }}, or put it into {% if unsubscribe_url %} … {% endif %}")
 	}
 	wide := b.options
@@ -153,11 +137,11 @@ const unsubscribeURL = "unsubscribe_url"
 func (b *building) check(at string, c mailbody.Content) error {
 	switch {
 	case strings.TrimSpace(c.Subject) == "":
-		return wrong(at+"subject", "it is empty; write one")
+		return mailbody.Wrong(at+"subject", "it is empty; write one")
 	case strings.TrimSpace(c.Text) == "" && strings.TrimSpace(c.HTML) == "":
-		return wrong(at+"text", "there is neither text nor html; write one of them, or both")
+		return mailbody.Wrong(at+"text", "there is neither text nor html; write one of them, or both")
 	case strings.TrimSpace(c.From) == "":
-		return wrong(at+"from", `there is no sender; write from: "News <news@example.org>", or set from of the e-mail provider`)
+		return mailbody.Wrong(at+"from", `there is no sender; write from: "News <news@example.org>", or set from of the e-mail provider`)
 	}
 	return nil
 }

@@ -55,26 +55,26 @@ type part struct {
 func (*Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 	c := &Content{id: string(m.ID), name: m.Name}
 	var err error
-	if c.data, err = merge.OfJSON(m.Data); err != nil {
-		return nil, wrong("data", "this is no JSON: "+err.Error())
+	if c.data, err = mailbody.Value("data", m.Data); err != nil {
+		return nil, err
 	}
-	if c.meta, err = merge.OfJSON(m.Metadata); err != nil {
-		return nil, wrong("metadata", "this is no JSON: "+err.Error())
+	if c.meta, err = mailbody.Value("metadata", m.Metadata); err != nil {
+		return nil, err
 	}
 	if c.plain, err = c.variant("", m.Content); err != nil {
 		return nil, err
 	}
-	for _, locale := range slices.Sorted(maps.Keys(m.Content.Locales)) {
+	names := slices.Sorted(maps.Keys(m.Content.Locales))
+	for i, locale := range names {
 		at, in := "content.locales."+locale, m.Content.Locales[locale]
+		if err := mailbody.CheckLocale(at, locale, names[:i]); err != nil {
+			return nil, err
+		}
 		switch {
-		case !merge.IsLocale(locale):
-			return nil, wrong(at, "this is no locale; write one like zh-CN or de")
-		case slices.ContainsFunc(c.locales, func(v *variant) bool { return merge.SameLocale(v.locale, locale) }):
-			return nil, wrong(at, "this locale is there in another spelling; remove one")
 		case in.Locales != nil:
-			return nil, wrong(at+".locales", "a locale has no locales of its own; move them up")
+			return nil, mailbody.Wrong(at+".locales", "a locale has no locales of its own; move them up")
 		case !in.ExpiresAt.IsZero():
-			return nil, wrong(at+".expires_at", "a message expires for everybody at once; move it up")
+			return nil, mailbody.Wrong(at+".expires_at", "a message expires for everybody at once; move it up")
 		case in.URL == "":
 			in.URL = m.Content.URL
 		}
@@ -87,20 +87,16 @@ func (*Channel) Compile(m *fanfare.Message) (fanfare.Compiled, error) {
 	return c, nil
 }
 
-func wrong(field, text string) error {
-	return &mailbody.FieldError{Field: field, Err: fmt.Errorf("%w: %s", mailbody.ErrContent, text)}
-}
-
 func (c *Content) variant(locale string, from fanfare.Content) (*variant, error) {
 	at := "content."
 	if locale != "" {
 		at = "content.locales." + locale + "."
 	}
 	if strings.TrimSpace(from.Title) == "" {
-		return nil, wrong(at+"title", "it is empty; write one")
+		return nil, mailbody.Wrong(at+"title", "it is empty; write one")
 	}
 	if err := leads(from.URL); err != nil {
-		return nil, wrong(at+"url", err.Error())
+		return nil, mailbody.Wrong(at+"url", err.Error())
 	}
 	v := &variant{locale: locale}
 	fixed := true
@@ -110,7 +106,7 @@ func (c *Content) variant(locale string, from fanfare.Content) (*variant, error)
 		kind         merge.Part
 	}{{"title", from.Title, maxTitle, merge.Header}, {"body", from.Body, maxBody, merge.Text}, {"url", from.URL, maxURL, merge.URL}} {
 		if len(f.source) > f.most {
-			return nil, wrong(at+f.name, fmt.Sprintf("it has %d bytes, %d at most; shorten it", len(f.source), f.most))
+			return nil, mailbody.Wrong(at+f.name, fmt.Sprintf("it has %d bytes, %d at most; shorten it", len(f.source), f.most))
 		}
 		t, err := merge.Compile(f.source, merge.Options{Part: f.kind})
 		if err != nil {
@@ -129,7 +125,7 @@ func (c *Content) variant(locale string, from fanfare.Content) (*variant, error)
 	if fixed {
 		var err error
 		if v.fixed, err = v.render(nil, c.vars(&fanfare.Outgoing{}), false); err != nil {
-			return nil, wrong(strings.TrimSuffix(at, "."), err.Error())
+			return nil, mailbody.Wrong(strings.TrimSuffix(at, "."), err.Error())
 		}
 	}
 	return v, nil
