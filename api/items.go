@@ -16,23 +16,24 @@ import (
 
 // itemView is one message for one recipient.
 type itemView struct {
-	Recipient    *string    `json:"recipient" doc:"null: erased."`
-	Result       string     `json:"result" enum:"pending,in_flight,sent,failed,skipped,uncertain"`
-	Reason       string     `json:"reason"`
-	Code         string     `json:"code"`
-	Text         string     `json:"text"`
-	Attempts     int        `json:"attempts"`
-	Doubted      int        `json:"doubted" doc:"How often the answer was in doubt: 1 or 2 may have got two."`
-	Revision     *int64     `json:"revision"`
-	SentAt       *time.Time `json:"sent_at"`
-	DeliveredAt  *time.Time `json:"delivered_at"`
-	BouncedAt    *time.Time `json:"bounced_at"`
-	ComplainedAt *time.Time `json:"complained_at"`
-	SeenAt       *time.Time `json:"seen_at"`
-	ReadAt       *time.Time `json:"read_at"`
-	ReadSource   *string    `json:"read_source"`
-	ClickedAt    *time.Time `json:"clicked_at"`
-	ArchivedAt   *time.Time `json:"archived_at"`
+	Recipient      *string    `json:"recipient" doc:"null: erased."`
+	Result         string     `json:"result" enum:"pending,in_flight,sent,failed,skipped,uncertain"`
+	Reason         string     `json:"reason"`
+	Code           string     `json:"code"`
+	Text           string     `json:"text"`
+	Attempts       int        `json:"attempts"`
+	Doubted        int        `json:"doubted" doc:"How often the answer was in doubt: 1 or 2 may have got two."`
+	Revision       *int64     `json:"revision"`
+	SentAt         *time.Time `json:"sent_at"`
+	DeliveredAt    *time.Time `json:"delivered_at"`
+	BouncedAt      *time.Time `json:"bounced_at"`
+	ComplainedAt   *time.Time `json:"complained_at"`
+	SeenAt         *time.Time `json:"seen_at"`
+	ReadAt         *time.Time `json:"read_at"`
+	ReadSource     *string    `json:"read_source"`
+	ClickedAt      *time.Time `json:"clicked_at"`
+	ArchivedAt     *time.Time `json:"archived_at"`
+	UnsubscribedAt *time.Time `json:"unsubscribed_at" doc:"By a link of this message."`
 }
 
 func viewItem(it *fanfare.Item) itemView {
@@ -43,6 +44,7 @@ func viewItem(it *fanfare.Item) itemView {
 		v.Revision = &n
 	}
 	at := func(k fanfare.ReceiptKind) *time.Time { return moment(it.Receipts.At(k)) }
+	v.UnsubscribedAt = at(fanfare.ReceiptUnsubscribed)
 	v.DeliveredAt, v.BouncedAt, v.ComplainedAt = at(fanfare.ReceiptDelivered), at(fanfare.ReceiptBounced), at(fanfare.ReceiptComplained)
 	v.SeenAt, v.ReadAt, v.ClickedAt, v.ArchivedAt = at(fanfare.ReceiptSeen), at(fanfare.ReceiptRead), at(fanfare.ReceiptClicked), at(fanfare.ReceiptArchived)
 	if v.ReadAt != nil {
@@ -261,7 +263,7 @@ func csvItems(w http.ResponseWriter) (write func(itemView) error, flush func() e
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	c := csv.NewWriter(w)
 	_ = c.Write([]string{"recipient", "result", "reason", "code", "text", "attempts", "doubted", "revision", "sent_at",
-		"delivered_at", "bounced_at", "complained_at", "seen_at", "read_at", "read_source", "clicked_at", "archived_at"}) // kept until the flush
+		"delivered_at", "bounced_at", "complained_at", "seen_at", "read_at", "read_source", "clicked_at", "archived_at", "unsubscribed_at"}) // kept until the flush
 	return func(v itemView) error {
 			revision := ""
 			if v.Revision != nil {
@@ -274,7 +276,7 @@ func csvItems(w http.ResponseWriter) (write func(itemView) error, flush func() e
 				return t.Format(time.RFC3339)
 			}
 			return c.Write([]string{cell(or(v.Recipient, "")), v.Result, v.Reason, cell(v.Code), cell(v.Text), strconv.Itoa(v.Attempts), strconv.Itoa(v.Doubted), revision, at(v.SentAt),
-				at(v.DeliveredAt), at(v.BouncedAt), at(v.ComplainedAt), at(v.SeenAt), at(v.ReadAt), or(v.ReadSource, ""), at(v.ClickedAt), at(v.ArchivedAt)})
+				at(v.DeliveredAt), at(v.BouncedAt), at(v.ComplainedAt), at(v.SeenAt), at(v.ReadAt), or(v.ReadSource, ""), at(v.ClickedAt), at(v.ArchivedAt), at(v.UnsubscribedAt)})
 		}, func() error {
 			c.Flush()
 			return c.Error()
