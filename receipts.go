@@ -224,7 +224,8 @@ const (
 	LoggedDamaged               // the row that would hold it is damaged; it was not logged
 )
 
-// Receipts keeps what is learned of items: one log a shard, and sets that are its snapshot. Whatever it tells is sets and log in one
+// Receipts keeps what is learned of items: one log a shard, and sets that are its snapshot. What others changed of what inboxes show stands in the log too
+// ([News]), so that one question for the tail tells a node of all of it. Whatever it tells is sets and log in one
 // snapshot: whoever asks after LogReceipts has answered, here or in another process, sees what was logged. It does not ask whether
 // anybody was sent to.
 type Receipts interface {
@@ -243,7 +244,7 @@ type Receipts interface {
 	// Fold carries a part of the log into the sets, at most 1,000 rows of sets in one transaction; the last one of a round moves Folded and
 	// deletes what lies behind. Folding twice, or twice at once, is harmless. ErrDamaged names a row that cannot take its part: its log stays.
 	Fold(ctx context.Context, shard int) (more bool, err error)
-	// Unfolded tells about how many facts the log holds that Fold would carry.
+	// Unfolded tells about how many facts the log holds that Fold would carry; 0 only if it would not even cut the log.
 	Unfolded(ctx context.Context, shard int) (int, error)
 }
 
@@ -297,6 +298,24 @@ type TailPage struct {
 type LogEntry struct {
 	ID    int64
 	Notes []Note
+	News  []News
+}
+
+// NewsKind says what else of what inboxes show was changed by a commit. The numbers are kept on disk.
+type NewsKind uint8
+
+// The kinds of news.
+const (
+	NewsDelivered NewsKind = 1 // to people of a slot, or taken back from there: by a claim that delivers, or an amendment
+	NewsMessage   NewsKind = 2 // an inbox message: it was started, corrected, recalled, … The control shard's log has it
+	NewsPeople    NewsKind = 3 // the profile of somebody of a slot who was there before, or they were erased
+)
+
+// News says that a picture of something is no longer true. It does not say what is.
+type News struct {
+	Kind    NewsKind
+	Message MessageNum // 0: of people
+	Slot    Slot       // 0: of a message
 }
 
 // Note is one fact that changed, as [Receipt.Decide] noted it.

@@ -13,6 +13,14 @@ type tx struct {
 	view
 	undo  []func()
 	wrote bool // what the head counts
+	news  []fanfare.News
+}
+
+// tell has the log say that inboxes may show another message.
+func (t *tx) tell(m *fanfare.Message) {
+	if m.Channel == fanfare.ChannelInbox {
+		t.news = append(t.news, fanfare.News{Kind: fanfare.NewsMessage, Message: m.Num})
+	}
 }
 
 func put[K comparable, V any](t *tx, m map[K]V, k K, v V) {
@@ -65,6 +73,7 @@ func (t *tx) InsertMessage(m *fanfare.Message) error {
 	row.Few = false
 	put(t, t.c.messages, m.Num, &row)
 	put(t, t.c.ids, m.ID, m.Num)
+	t.tell(m)
 	return nil
 }
 
@@ -81,6 +90,7 @@ func (t *tx) SaveMessage(m *fanfare.Message, from fanfare.Phase, was fanfare.Gen
 	row.ID, row.Num, row.CreatedAt = old.ID, old.Num, old.CreatedAt
 	row.Few = old.Few || m.Few && from == fanfare.PhasePreparing
 	put(t, t.c.messages, n, &row)
+	t.tell(&row)
 	return nil
 }
 

@@ -89,6 +89,7 @@ func (s *Store) Update(ctx context.Context, fn func(fanfare.ControlTx) error) er
 	kept = true
 	if t.wrote {
 		s.heads[0]++
+		s.tell(0, t.news...)
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ func (s *Store) Erase(ctx context.Context, n fanfare.Slot, ids []string) ([]fanf
 	case !gone.Empty():
 		sl.forget(gone)
 		s.wrote(n)
+		s.tell(s.ShardOf(n), fanfare.News{Kind: fanfare.NewsPeople, Slot: n})
 	case named:
 		s.heads[0]++
 	}

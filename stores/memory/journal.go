@@ -41,6 +41,7 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 	defer s.mu.Unlock()
 	now := s.clock()
 	wrote := false
+	var news []fanfare.News
 	for i, e := range entries {
 		a := &answers[i]
 		ref := e.Ref()
@@ -60,10 +61,14 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 		default:
 			*a = s.record(e.Record, w, b, now)
 		}
+		if a.Answer == fanfare.Applied && (e.Amend != nil || e.Claim != nil && e.Claim.Deliver != nil) {
+			news = append(news, fanfare.News{Kind: fanfare.NewsDelivered, Message: ref.Message, Slot: ref.Slot})
+		}
 		wrote = wrote || a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed && !errors.Is(a.Err, fanfare.ErrUsage)
 	}
 	if wrote {
 		s.heads[shard]++
+		s.tell(shard, news...)
 	}
 	s.remember(shard)
 	return answers

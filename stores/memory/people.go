@@ -49,6 +49,9 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 	}
 	if sets.keep() || wrote {
 		s.wrote(n)
+		if slices.ContainsFunc(done, func(d fanfare.Upserted) bool { return d.Outcome == fanfare.UpsertUpdated }) {
+			s.tell(s.ShardOf(n), fanfare.News{Kind: fanfare.NewsPeople, Slot: n})
+		}
 	}
 	if opt.Mark != nil {
 		sl.marks[*opt.Mark] = slices.Clone(done)
@@ -304,6 +307,9 @@ func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetN
 	if added+removed > 0 {
 		sl.putSet(name, next)
 		s.wrote(n)
+		if name == fanfare.SetAlive {
+			s.tell(s.ShardOf(n), fanfare.News{Kind: fanfare.NewsPeople, Slot: n})
+		}
 	}
 	return added, removed, nil
 }

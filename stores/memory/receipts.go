@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -91,6 +92,16 @@ func (s *Store) LogReceipts(ctx context.Context, shard int, marks []fanfare.Rece
 		s.receipts[shard].log = append(s.receipts[shard].log, fanfare.LogEntry{ID: s.heads[shard], Notes: notes})
 	}
 	return answers, nil
+}
+
+// tell logs news of a shard, by the head that was just raised.
+func (s *Store) tell(shard int, news ...fanfare.News) {
+	slices.SortFunc(news, func(a, b fanfare.News) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Message, b.Message), cmp.Compare(a.Slot, b.Slot))
+	})
+	if news = slices.Compact(news); len(news) > 0 {
+		s.receipts[shard].log = append(s.receipts[shard].log, fanfare.LogEntry{ID: s.heads[shard], News: news})
+	}
 }
 
 func (s *Store) touchesDamage(r *fanfare.Receipt) bool {
@@ -200,7 +211,7 @@ func (s *Store) Tail(ctx context.Context, shard int, after int64) (fanfare.TailP
 			p.Next = p.Entries[tailPage-1].ID
 			break
 		}
-		p.Entries = append(p.Entries, fanfare.LogEntry{ID: e.ID, Notes: slices.Clone(e.Notes)})
+		p.Entries = append(p.Entries, fanfare.LogEntry{ID: e.ID, Notes: slices.Clone(e.Notes), News: slices.Clone(e.News)})
 	}
 	return p, nil
 }
@@ -215,7 +226,7 @@ func (s *Store) Unfolded(ctx context.Context, shard int) (n int, err error) {
 	}
 	defer s.mu.Unlock()
 	for _, e := range s.receipts[shard].log {
-		n += len(e.Notes)
+		n += len(e.Notes) + len(e.News)
 	}
 	return n, nil
 }

@@ -135,6 +135,7 @@ func (e *erasure) run(t *tx) error {
 		return err
 	}
 	if !e.gone.Empty() {
+		t.tell(fanfare.News{Kind: fanfare.NewsPeople, Slot: e.slot})
 		if err := e.sets(t); err != nil {
 			return err
 		}

@@ -95,6 +95,13 @@ func (s *Store) Unfolded(ctx context.Context, shard int) (n int, err error) {
 		for _, row := range s.receipts.unfolded() {
 			n += len(s.receipts.items[row.audienceKey].kinds[row.kind].find(row.chunk).over)
 		}
+		if n == 0 { // news are to be cut
+			_, err := c.one(func([]driver.Value) error {
+				n = 1
+				return nil
+			}, "log.some")
+			return err
+		}
 		return nil
 	})
 	return n, err

@@ -330,6 +330,7 @@ func (g *group) amend(d *fanfare.Amend, l fanfare.Latch) (fanfare.EntryAnswer, e
 		return fanfare.EntryAnswer{}, err
 	}
 	g.saved(&next)
+	g.tell(fanfare.News{Kind: fanfare.NewsDelivered, Message: d.Message, Slot: d.Slot})
 	return fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone(), Exceptions: changed}, nil
 }
 

@@ -106,6 +106,7 @@ func (x *controlTx) InsertMessage(m *fanfare.Message) error {
 		return err
 	}
 	m.Num = fanfare.MessageNum(num)
+	x.tell(m.Channel, num)
 	return x.tag(num, m.Tags)
 }
 
@@ -135,10 +136,18 @@ func (x *controlTx) SaveMessage(m *fanfare.Message, from fanfare.Phase, was fanf
 	if n == 0 {
 		return fmt.Errorf("message %s is %s, generation %d, not %s, generation %d: %w", m.ID, phase, g, from, was, fanfare.ErrConflict)
 	}
+	x.tell(m.Channel, num)
 	if _, err := x.t.exec("tags.delete", num); err != nil {
 		return err
 	}
 	return x.tag(num, m.Tags)
+}
+
+// tell has the log say that inboxes may show another message.
+func (x *controlTx) tell(c fanfare.ChannelName, num int64) {
+	if c == fanfare.ChannelInbox {
+		x.t.tell(fanfare.News{Kind: fanfare.NewsMessage, Message: fanfare.MessageNum(num)})
+	}
 }
 
 func (x *controlTx) DeleteMessage(id fanfare.MessageID) error {

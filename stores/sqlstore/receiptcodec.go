@@ -210,7 +210,7 @@ func (r *stamped) values(k receiptRow) []driver.Value {
 }
 
 // The log. An entry is a version, then groups: message, slot, minute, kinds and source, how many, the first seq and the distance to each next one.
-// A group without kinds says that all of the message is forgotten in the slot. Whoever has notes in two groups has the earlier minute
+// A group without kinds says by its minute that all of the message is forgotten in the slot (0), or what is news (fanfare.NewsKind). Whoever has notes in two groups has the earlier minute
 // first, and within a group the kinds that end others come first: applied in this order they give what was noted.
 
 const logVersion = 1
@@ -231,12 +231,19 @@ type pending map[uint64]stamp
 
 func pendingKey(k fanfare.ReceiptKind, seq fanfare.Seq) uint64 { return uint64(k)<<32 | uint64(seq) }
 
-// appendLog packs what a transaction noted; forgotten come first.
-func appendLog(to []byte, forgotten []audienceKey, marks map[audienceKey]pending) []byte {
+// appendLog packs what a transaction noted; forgotten come first, then news, each once.
+func appendLog(to []byte, forgotten []audienceKey, news []fanfare.News, marks map[audienceKey]pending) []byte {
 	to = append(to, logVersion)
 	for _, k := range forgotten {
 		to = binary.AppendUvarint(to, uint64(k.message)) //nolint:gosec // positive
 		to = append(binary.AppendUvarint(to, uint64(k.slot)), 0, 0, 0)
+	}
+	slices.SortFunc(news, func(a, b fanfare.News) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Message, b.Message), cmp.Compare(a.Slot, b.Slot))
+	})
+	for _, n := range slices.Compact(news) {
+		to = binary.AppendUvarint(to, uint64(n.Message)) //nolint:gosec // positive
+		to = append(binary.AppendUvarint(to, uint64(n.Slot)), byte(n.Kind), 0, 0)
 	}
 	var all []noted
 	for item, p := range marks {
@@ -294,7 +301,7 @@ func inOrder() []fanfare.ReceiptKind {
 }
 
 // decodeLog reads what appendLog packed. It refuses what it would not have written, orders apart.
-func decodeLog(packed []byte, forget func(audienceKey), note func(audienceKey, fanfare.ReceiptKind, fanfare.Seq, stamp)) error {
+func decodeLog(packed []byte, forget func(audienceKey), news func(fanfare.News), note func(audienceKey, fanfare.ReceiptKind, fanfare.Seq, stamp)) error {
 	damaged := fmt.Errorf("%w: no entry of the log", fanfare.ErrDamaged)
 	if len(packed) == 0 || packed[0] != logVersion {
 		return damaged
@@ -321,10 +328,14 @@ func decodeLog(packed []byte, forget func(audienceKey), note func(audienceKey, f
 		item := audienceKey{fanfare.MessageNum(head[0]), fanfare.Slot(head[1])} //nolint:gosec // as read
 		at, kinds, source, count := stamp(head[2])<<2, head[3]>>2, stamp(head[3]&3), head[4]
 		if kinds == 0 {
-			if at != 0 || count != 0 {
+			switch kind := head[2]; {
+			case count != 0 || source != 0 || kind > uint64(fanfare.NewsPeople):
 				return damaged
+			case kind == 0:
+				forget(item)
+			default:
+				news(fanfare.News{Kind: fanfare.NewsKind(kind), Message: item.message, Slot: item.slot})
 			}
-			forget(item)
 			continue
 		}
 		if kinds&1 != 0 || at == 0 || count == 0 {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"maps"
+	"slices"
 	"math"
 	"testing"
 
@@ -48,9 +49,10 @@ func TestTheLogSaysWhatWasNoted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		marks := drawMarks(t)
 		gone := []audienceKey{{7, 3}}
-		packed := appendLog(nil, gone, marks)
-		got, forgotten := make(map[audienceKey]pending), []audienceKey{}
-		if err := decodeLog(packed, func(k audienceKey) { forgotten = append(forgotten, k) }, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, s stamp) {
+		delivered, people := fanfare.News{Kind: fanfare.NewsDelivered, Message: 7, Slot: 3}, fanfare.News{Kind: fanfare.NewsPeople, Slot: 2}
+		packed := appendLog(nil, gone, []fanfare.News{people, delivered, people}, marks)
+		got, forgotten, news := make(map[audienceKey]pending), []audienceKey{}, []fanfare.News{}
+		if err := decodeLog(packed, func(k audienceKey) { forgotten = append(forgotten, k) }, func(n fanfare.News) { news = append(news, n) }, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, s stamp) {
 			if got[k] == nil {
 				got[k] = make(pending)
 			}
@@ -64,6 +66,9 @@ func TestTheLogSaysWhatWasNoted(t *testing.T) {
 		if len(forgotten) != 1 || forgotten[0] != gone[0] {
 			t.Errorf("forgotten %v", forgotten)
 		}
+		if !slices.Equal(news, []fanfare.News{delivered, people}) {
+			t.Errorf("news %v", news)
+		}
 		for k, p := range marks {
 			for key, want := range p {
 				if got[k][key] != want {
@@ -75,11 +80,11 @@ func TestTheLogSaysWhatWasNoted(t *testing.T) {
 }
 
 func FuzzDecodeLog(f *testing.F) {
-	f.Add(appendLog(nil, []audienceKey{{1, 2}}, map[audienceKey]pending{{3, 4}: {pendingKey(fanfare.ReceiptRead, 70_000): 4<<2 | 1, pendingKey(fanfare.ReceiptSeen, 70_000): 4 << 2}}))
+	f.Add(appendLog(nil, []audienceKey{{1, 2}}, []fanfare.News{{Kind: fanfare.NewsMessage, Message: 9}}, map[audienceKey]pending{{3, 4}: {pendingKey(fanfare.ReceiptRead, 70_000): 4<<2 | 1, pendingKey(fanfare.ReceiptSeen, 70_000): 4 << 2}}))
 	f.Add([]byte{logVersion, 1, 0, 5, 4, 255, 255, 255, 255, 15, 1})
 	f.Fuzz(func(t *testing.T, packed []byte) {
 		notes := 0
-		err := decodeLog(packed, func(audienceKey) {}, func(_ audienceKey, k fanfare.ReceiptKind, _ fanfare.Seq, s stamp) {
+		err := decodeLog(packed, func(audienceKey) {}, func(fanfare.News) {}, func(_ audienceKey, k fanfare.ReceiptKind, _ fanfare.Seq, s stamp) {
 			if notes++; !k.Valid() || s.minute() == 0 {
 				t.Errorf("%v at %d", k, s.minute())
 			}

@@ -106,7 +106,7 @@ func (c *receiptCache) advance(from, head, folded int64, entries [][]byte) (bool
 		return false, nil
 	}
 	for _, packed := range entries {
-		if err := decodeLog(packed, c.forget, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, at stamp) {
+		if err := decodeLog(packed, c.forget, func(fanfare.News) {}, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, at stamp) {
 			it := c.item(k)
 			it.note(kind, seq, at)
 			if ended := kind.Ends(); ended != 0 {
@@ -407,10 +407,10 @@ func (s *Store) Tail(ctx context.Context, shard int, after int64) (p fanfare.Tai
 				return false, nil
 			}
 			e := fanfare.LogEntry{ID: id}
-			err := decodeLog(packed, func(audienceKey) {}, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, at stamp) {
+			err := decodeLog(packed, func(audienceKey) {}, func(n fanfare.News) { e.News = append(e.News, n) }, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, at stamp) {
 				e.Notes = append(e.Notes, fanfare.Note{Message: k.message, Person: fanfare.Person{Slot: k.slot, Seq: seq}, Kind: kind, Stamp: at.stamp()})
 			})
-			notes, last = notes+len(e.Notes), id
+			notes, last = notes+len(e.Notes)+len(e.News), id
 			p.Entries = append(p.Entries, e)
 			return true, err
 		})
@@ -599,11 +599,18 @@ func (t *tx) forgetReceipts(k audienceKey) error {
 
 // writeLog writes what the transaction logs, under the head that it has raised; with Locks that is known since the shard was locked.
 func (t *tx) writeLog() error {
-	if len(t.marks)+len(t.forgotten) == 0 {
+	if len(t.marks)+len(t.forgotten)+len(t.news) == 0 {
 		return nil
 	}
-	packed := appendLog(nil, t.forgotten, t.marks)
+	packed := appendLog(nil, t.forgotten, t.news, t.marks)
 	return t.conn.later("log.insert", nil, t.head, t.now, set.Checksum(packed), packed)
+}
+
+// tell has the log say that somebody's picture is no longer true.
+func (t *tx) tell(n fanfare.News) {
+	if last := len(t.news) - 1; last < 0 || t.news[last] != n {
+		t.news = append(t.news, n)
+	}
 }
 
 // publishReceipts moves what is in memory on to the state after the commit, unless a reader has read the log that far already.
@@ -645,6 +652,6 @@ func (s *Store) checkReceipts(c *conn, say func(error)) error {
 		return err
 	}
 	return c.tail(0, func(_ int64, packed []byte) (bool, error) {
-		return true, decodeLog(packed, func(audienceKey) {}, func(audienceKey, fanfare.ReceiptKind, fanfare.Seq, stamp) {})
+		return true, decodeLog(packed, func(audienceKey) {}, func(fanfare.News) {}, func(audienceKey, fanfare.ReceiptKind, fanfare.Seq, stamp) {})
 	})
 }

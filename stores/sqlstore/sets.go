@@ -239,7 +239,9 @@ func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetN
 		if remove != nil {
 			now = set.AndNot(now, remove)
 		}
-		added, removed = set.AndNotLen(now, was), set.AndNotLen(was, now)
+		if added, removed = set.AndNotLen(now, was), set.AndNotLen(was, now); name == fanfare.SetAlive && added+removed > 0 {
+			t.tell(fanfare.News{Kind: fanfare.NewsPeople, Slot: n})
+		}
 		return t.keep(n, []edit{{name, was, now}})
 	})
 	if err != nil {

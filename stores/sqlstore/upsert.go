@@ -205,6 +205,9 @@ func (u *upsert) run(t *tx) error {
 	} else {
 		err = u.apply(t)
 	}
+	if slices.ContainsFunc(u.done, func(d fanfare.Upserted) bool { return d.Outcome == fanfare.UpsertUpdated }) {
+		t.tell(fanfare.News{Kind: fanfare.NewsPeople, Slot: u.slot})
+	}
 	if err != nil || u.opt.Mark == nil {
 		return err
 	}

@@ -295,6 +295,7 @@ type tx struct {
 	head      int64                   // of the shard, once raised
 	marks     map[audienceKey]pending // what was noted of receipts
 	forgotten []audienceKey           // messages whose receipts went
+	news      []fanfare.News          // for the log
 	folded    *foldStep
 
 	shardLocked bool // head is known, and stays until the commit
@@ -409,7 +410,7 @@ func (t *tx) apart(fn func() error) (err, lost error) {
 	if err := t.plain("SAVEPOINT apart"); err != nil {
 		return err, err
 	}
-	changes, after, wrote, forgotten := len(t.changes), len(t.after), t.wrote, len(t.forgotten)
+	changes, after, wrote, forgotten, news := len(t.changes), len(t.after), t.wrote, len(t.forgotten), len(t.news)
 	if err = fn(); err == nil {
 		err = t.flush()
 	}
@@ -422,7 +423,7 @@ func (t *tx) apart(fn func() error) (err, lost error) {
 	if again(err) || t.conn.lost() {
 		return err, err
 	}
-	t.changes, t.after, t.wrote, t.forgotten = t.changes[:changes], t.after[:after], wrote, t.forgotten[:forgotten]
+	t.changes, t.after, t.wrote, t.forgotten, t.news = t.changes[:changes], t.after[:after], wrote, t.forgotten[:forgotten], t.news[:news]
 	if e := errors.Join(t.plain("ROLLBACK TO SAVEPOINT apart"), t.soon("RELEASE SAVEPOINT apart")); e != nil {
 		return err, err
 	}

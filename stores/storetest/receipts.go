@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,6 +25,7 @@ func receiptScenarios() []scenario {
 		{"the head rises with what is new", receiptsHead},
 		{"the tail", receiptsTail},
 		{"the tail of a whole flood", receiptsFlood},
+		{"news of what inboxes show", receiptsNews},
 		{"a message that is forgotten", receiptsForgotten},
 		{"after a kill, whatever was folded", receiptsCrash},
 		{"two processes on one database", receiptsTwoProcesses},
@@ -609,4 +611,85 @@ func receiptsBackup(x *fixture) {
 	file := x.t.TempDir() + "/copy.db"
 	x.ok(x.Backup(x.ctx, file))
 	p.same(x, x.backend.Restore(x.t, file), m, "the backup")
+}
+
+// receiptsNews: whatever inboxes show is told by the tail of its shard, in the transaction that changes it, and nothing else is.
+func receiptsNews(x *fixture) {
+	const s = 1
+	after := make([]int64, x.Shards())
+	var told []fanfare.News
+	follow := func() {
+		told = nil
+		for shard := range after {
+			for more := true; more; {
+				page, err := x.Tail(x.ctx, shard, after[shard])
+				x.ok(err)
+				for _, e := range page.Entries {
+					told = append(told, e.News...)
+				}
+				after[shard], more = page.Next, page.More
+			}
+		}
+	}
+	want := func(what string, news ...fanfare.News) {
+		x.t.Helper()
+		follow()
+		x.same(told, news, what)
+	}
+	message := func(c fanfare.ChannelName) (m fanfare.Message) {
+		m = draft(fmt.Sprint("news ", c), x.now())
+		m.Channel = c
+		x.update(func(tx fanfare.ControlTx) error { return tx.InsertMessage(&m) })
+		return m
+	}
+	mail, box := message(fanfare.ChannelEmail), message(fanfare.ChannelInbox)
+	want("made", fanfare.News{Kind: fanfare.NewsMessage, Message: box.Num})
+	for _, m := range []fanfare.Message{mail, box} {
+		x.update(func(tx fanfare.ControlTx) error { return tx.SaveMessage(&m, m.Phase, m.Generation) })
+	}
+	want("changed", fanfare.News{Kind: fanfare.NewsMessage, Message: box.Num})
+	if err := x.Update(x.ctx, func(tx fanfare.ControlTx) error {
+		return errors.Join(tx.SaveMessage(&box, box.Phase, box.Generation), fanfare.ErrState)
+	}); err == nil {
+		x.t.Error("kept")
+	}
+	want("rolled back")
+
+	id := ids(s, 1)[0]
+	put := func(email string) {
+		_, err := x.Upsert(x.ctx, s, []fanfare.RecipientChange{{Kind: fanfare.ChangeReplace, ExternalID: id, Email: &email}}, fanfare.UpsertOptions{})
+		x.ok(err)
+	}
+	people := fanfare.News{Kind: fanfare.NewsPeople, Slot: s}
+	put("a@example.org")
+	want("created: nobody knew them")
+	put("b@example.org")
+	want("a profile", people)
+	put("b@example.org")
+	want("the same profile")
+	x.update(func(tx fanfare.ControlTx) error { return tx.PutNode(fanfare.Node{Name: "n"}) })
+	want("a node")
+	_, err := x.Erase(x.ctx, s, []string{id})
+	x.ok(err)
+	want("erased", people)
+
+	m := x.inbox(s, every(2, 2*set.ChunkSize))
+	follow()
+	x.answers(x.claim(inline(ref(m, s, 1))), fanfare.Applied, "claim")
+	want("delivered", fanfare.News{Kind: fanfare.NewsDelivered, Message: m, Slot: s})
+	x.answers(x.claim(inline(ref(m, s, 1))), fanfare.Over, "once more")
+	want("nothing more to deliver")
+
+	shard := x.ShardOf(s)
+	n, err := x.Unfolded(x.ctx, shard)
+	x.ok(err)
+	if n == 0 {
+		x.t.Error("news alone are not cut")
+	}
+	x.folded(x.Store)
+	page, err := x.Tail(x.ctx, shard, 0)
+	x.ok(err)
+	if n, err := x.Unfolded(x.ctx, shard); n != 0 || err != nil || page.Folded == 0 {
+		x.t.Errorf("%d unfolded, %v; folded up to %d", n, err, page.Folded)
+	}
 }
