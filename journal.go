@@ -171,6 +171,14 @@ type Inline struct {
 	Few          bool              // the message goes to few: where the latch says so too, who is delivered to gets a row in the same transaction
 }
 
+// News is what the log says of the delivery.
+func (i *Inline) News() NewsKind {
+	if i.Few {
+		return NewsDeliveredFew
+	}
+	return NewsDelivered
+}
+
 // Delivers says whether the claim, if Decide grants it, delivers the batch: the store then asks [Claim.Finish].
 func (c *Claim) Delivers() bool { return c.Deliver != nil && !c.Settle }
 

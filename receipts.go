@@ -309,6 +309,8 @@ const (
 	NewsDelivered NewsKind = 1 // to people of a slot, or taken back from there: by a claim that delivers, or an amendment
 	NewsMessage   NewsKind = 2 // an inbox message: it was started, corrected, recalled, … The control shard's log has it
 	NewsPeople    NewsKind = 3 // the profile of somebody of a slot who was there before, or they were erased
+	// NewsDeliveredFew: a message to few; somebody may have rows who had none.
+	NewsDeliveredFew NewsKind = 4
 )
 
 // News says that a picture of something is no longer true. It does not say what is.

@@ -49,6 +49,8 @@ type Config struct {
 	Wake func()
 	// Reload has the deliverer read the providers again.
 	Reload func()
+	// Alone says that no other node writes in the store; nil: there is none. Else what is kept for a second is read each time.
+	Alone func() bool
 	// Seal and Open keep a stored answer that holds a secret unreadable at rest.
 	Seal func(name, text string) string
 	Open func(name, text string) (string, error)

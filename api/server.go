@@ -36,6 +36,9 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Alone == nil {
+		c.Alone = func() bool { return true }
+	}
 	s := &Server{Config: c, mux: http.NewServeMux(), running: make(map[string]struct{})}
 	s.progress.open()
 	s.measure()

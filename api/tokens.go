@@ -186,7 +186,7 @@ func (s *Server) signers(ctx context.Context, kid string) (found []signingKey, e
 	}
 	t := s.Tokens
 	t.mu.Lock()
-	ring, fresh := t.ring, time.Since(t.read) < ringTime
+	ring, fresh := t.ring, time.Since(t.read) < ringTime && s.Alone()
 	t.mu.Unlock()
 	if !fresh {
 		began := time.Now()

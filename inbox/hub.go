@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanfare"
@@ -21,7 +22,7 @@ const allEvery = time.Second
 // newsMost is how many messages somebody is told of at once: the last ones that came.
 const newsMost = 50
 
-// Hub tells whoever follows an inbox that it may be another one now. One goroutine looks for all of them: a mark wakes its own person only,
+// Hub tells whoever follows an inbox that it may be another one now. One goroutine looks for all of them: a mark wakes its own person only, as soon as the log was read,
 // a message that comes, goes or ends wakes everybody, since nothing is known of who gets it before they look.
 type Hub struct {
 	reader *Reader
@@ -31,16 +32,19 @@ type Hub struct {
 	n         int
 
 	// Of Run only.
-	state, version, log int64
-	after               []int64
-	known               bool
-	pending             bool // everybody has to be woken
-	woken               time.Time
+	state, version int64
+	known          bool
+	pending        bool // everybody has to be woken
+	woken          time.Time
+
+	missed atomic.Bool // something was folded before it was read
 }
 
-// NewHub makes a hub. It tells nothing before Run.
+// NewHub makes the hub of a reader that nobody uses yet. It tells nothing before Run.
 func NewHub(r *Reader) *Hub {
-	return &Hub{reader: r, followers: make(map[fanfare.Person][]*Follower), after: make([]int64, r.Store.Shards()), state: -1, version: -1}
+	h := &Hub{reader: r, followers: make(map[fanfare.Person][]*Follower), state: -1, version: -1}
+	r.heard = h.heard
+	return h
 }
 
 // Run looks until ctx ends.
@@ -73,22 +77,14 @@ func (h *Hub) Followers() int {
 
 func (h *Hub) look(ctx context.Context) error {
 	r := h.reader
-	if err := r.sync(ctx); err != nil {
+	if err := r.sync(ctx, everywhere); err != nil {
 		return err
 	}
 	r.mu.RLock()
 	state, version := r.state, r.version
 	r.mu.RUnlock()
-	all := !h.known || state != h.state || version != h.version
+	all := h.missed.Swap(false) || !h.known || state != h.state || version != h.version
 	h.state, h.version = state, version
-	if log := r.Store.log.Load(); !h.known || log != h.log {
-		h.log = log
-		for shard := range h.after {
-			if err := h.follow(ctx, shard, &all); err != nil {
-				return err
-			}
-		}
-	}
 	h.known = true
 	h.pending = h.pending || all
 	if now := time.Now(); h.pending && now.Sub(h.woken) >= allEvery {
@@ -98,23 +94,17 @@ func (h *Hub) look(ctx context.Context) error {
 	return nil
 }
 
-// follow reads the log of a shard and wakes whom it is about; all: that is not known, or everybody looks anyway.
-func (h *Hub) follow(ctx context.Context, shard int, all *bool) error {
-	for {
-		page, err := h.reader.Store.Tail(ctx, shard, h.after[shard])
-		if err != nil {
-			return err
-		}
-		*all = *all || page.Folded > h.after[shard]
-		if h.after[shard] = page.Next; !*all {
-			for _, e := range page.Entries {
-				for i := range e.Notes {
-					h.wake(&e.Notes[i].Person)
-				}
-			}
-		}
-		if !page.More {
-			return nil
+// heard wakes whom a page of the log is about.
+func (h *Hub) heard(page fanfare.TailPage, missed bool) {
+	if missed {
+		h.missed.Store(true)
+	}
+	if h.Followers() == 0 {
+		return
+	}
+	for _, e := range page.Entries {
+		for i := range e.Notes {
+			h.wake(&e.Notes[i].Person)
 		}
 	}
 }

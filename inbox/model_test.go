@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,62 @@ type world struct {
 	store  *Watched
 	reader *Reader
 	mails  []*mail // in order of their numbers
+	nodes  []seat
+	only   int // the node that is alone; −1: there are others
+}
+
+// seat is one node of several on the store.
+type seat struct {
+	store  *Watched
+	reader *Reader
+	others *among
+}
+
+// among are others who come and go.
+type among struct{ alone atomic.Bool }
+
+func (a *among) Alone() bool { return a.alone.Load() }
+
+func (*among) Known(context.Context) error { return nil }
+
+// several makes the world one of n nodes.
+func (w *world) several(n int) {
+	w.only = -1
+	for range n {
+		s := seat{others: new(among)}
+		s.store = Among(w.store.Store, s.others)
+		config := w.reader.Config
+		config.Store = s.store
+		s.reader = New(config)
+		w.nodes = append(w.nodes, s)
+	}
+}
+
+// turn picks the node that acts next.
+func (w *world) turn(t *rapid.T) {
+	if len(w.nodes) == 0 {
+		return
+	}
+	at := w.only
+	if at < 0 {
+		at = rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")
+	}
+	w.store, w.reader = w.nodes[at].store, w.nodes[at].reader
+}
+
+// come and go lets all but one node leave, and come back.
+func (w *world) comeAndGo(t *rapid.T) {
+	if len(w.nodes) == 0 {
+		return
+	}
+	if w.only >= 0 {
+		w.nodes[w.only].others.alone.Store(false)
+		w.only = -1
+		return
+	}
+	w.only = rapid.IntRange(0, len(w.nodes)-1).Draw(t, "who stays")
+	w.nodes[w.only].store.Touch()
+	w.nodes[w.only].others.alone.Store(true)
 }
 
 func newWorld(t interface{ Fatal(...any) }, ctx context.Context, cache int) *world {
@@ -209,9 +266,16 @@ func (m *mail) mark(who fanfare.Person, k fanfare.ReceiptKind) {
 }
 
 // TestModel: whatever is done in whatever order, everybody finds what a naive picture of it says.
-func TestModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+func TestModel(t *testing.T) { rapid.Check(t, model(0)) }
+
+// TestModelOfNodes: the same where each thing is done on one of three nodes of a store, each with caches of its own: each shows at once what any of them did,
+// also when one of them was alone for a while.
+func TestModelOfNodes(t *testing.T) { rapid.Check(t, model(3)) }
+
+func model(nodes int) func(t *rapid.T) {
+	return func(t *rapid.T) {
 		w := newWorld(t, context.Background(), rapid.SampledFrom([]int{1, 1 << 20, 0}).Draw(t, "cache"))
+		w.several(nodes)
 		seqs := []fanfare.Seq{0, 1, 63, 64, 4000, 65_535, 65_536, 69_999}
 		anybody := func() fanfare.Person {
 			return fanfare.Person{Slot: fanfare.Slot(rapid.IntRange(0, 1).Draw(t, "slot")), Seq: rapid.SampledFrom(seqs).Draw(t, "seq")} //nolint:gosec // small
@@ -341,13 +405,28 @@ func TestModel(t *testing.T) {
 				}
 			},
 		}
-		t.Repeat(actions)
-		for s := range fanfare.Slot(2) {
-			for _, seq := range seqs {
-				w.check(t, fanfare.Person{Slot: s, Seq: seq}, 3)
+		for name, act := range actions {
+			actions[name] = func(t *rapid.T) {
+				w.turn(t)
+				act(t)
 			}
 		}
-	})
+		if nodes > 0 {
+			actions["come and go"] = w.comeAndGo
+		}
+		t.Repeat(actions)
+		if w.only >= 0 {
+			w.comeAndGo(t)
+		}
+		for range max(1, nodes) {
+			w.turn(t)
+			for s := range fanfare.Slot(2) {
+				for _, seq := range seqs {
+					w.check(t, fanfare.Person{Slot: s, Seq: seq}, 3)
+				}
+			}
+		}
+	}
 }
 
 // TestTogether: many mark and look at once, while messages come; whoever marks sees it, and in the end all counts are those of the sets.

@@ -230,18 +230,24 @@ func (r *Reader) forgetPeople(now int64) {
 }
 
 // Who finds somebody by external id. ErrNotFound.
-func (r *Reader) Who(ctx context.Context, externalID string) (fanfare.Person, error) {
+func (r *Reader) Who(ctx context.Context, externalID string) (who fanfare.Person, err error) {
+	slot := fanfare.SlotOf(externalID, r.Store.Slots())
+	if !r.Store.others.Alone() {
+		if err := r.ask(ctx, r.Store.ShardOf(slot), true); err != nil {
+			return who, err
+		}
+	}
 	now := r.Store.people.Load()
 	r.peopleMu.Lock()
 	if r.people != now || len(r.numbers) >= mostPeople {
 		r.forgetPeople(now)
 	}
-	who, known := r.numbers[externalID]
+	var known bool
+	who, known = r.numbers[externalID]
 	r.peopleMu.Unlock()
 	if known {
 		return who, nil
 	}
-	slot := fanfare.SlotOf(externalID, r.Store.Slots())
 	seqs, err := r.Store.Resolve(ctx, slot, []string{externalID})
 	if err != nil {
 		return who, err

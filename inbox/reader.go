@@ -50,11 +50,14 @@ type Reader struct {
 
 	syncing sync.Mutex // held while the store is asked for news
 	loading sync.Mutex // held while a chunk is loaded
+	tails   []tail     // by shard
+	// heard is told of each page of the log that was taken over; missed: of what was folded before nobody knows any more.
+	heard func(page fanfare.TailPage, missed bool)
 
 	mu      sync.RWMutex // guards what follows, and what the chunks and entries hold
 	known   bool         // the log's place is
 	log     int64        // generation of the store's log that was taken over
-	after   []int64      // by shard, its place
+	touched int64        // up to which what others wrote is
 	state   int64        // generation of the messages
 	expires time.Time    // when the first of them is gone
 	entries []*entry     // newest start first
@@ -92,21 +95,36 @@ func New(c Config) *Reader {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Reader{Config: c, state: -1, after: make([]int64, c.Store.Shards()), chunks: make(map[place]*chunk), coming: make(map[place]*[]fanfare.Note),
+	r := &Reader{Config: c, state: -1, touched: -1, tails: make([]tail, c.Store.Shards()), chunks: make(map[place]*chunk), coming: make(map[place]*[]fanfare.Note),
 		owns: make(map[fanfare.Person]*own), few: make(map[fanfare.MessageNum]*entry)}
 	r.forgetPeople(0)
 	return r
 }
 
-// current says whether everything that was changed through the store up to now is known.
-func (r *Reader) current() bool {
-	return r.known && r.log == r.Store.log.Load() && r.state == r.Store.state.Load() && (len(r.entries) == 0 || r.Now().Before(r.expires))
+// everywhere asks for all shards.
+const everywhere = -1
+
+// current says whether everything that was changed up to now is known, if the logs were asked or nobody else writes.
+func (r *Reader) current(alone bool) bool {
+	return (!alone || r.known && r.log == r.Store.log.Load()) && r.state == r.Store.state.Load() && (len(r.entries) == 0 || r.Now().Before(r.expires))
 }
 
-// sync takes over what was changed. Who comes while somebody does it waits, and shares the next time.
-func (r *Reader) sync(ctx context.Context) error {
+// sync takes over what was changed: of people of one shard, or everywhere. Where other nodes write too the logs of that shard and of the first one, which
+// has the messages, are asked each time; a process that is alone asks when it has written something itself. Who comes while somebody does it
+// waits, and shares the next time.
+func (r *Reader) sync(ctx context.Context, shard int) error {
+	alone := r.Store.others.Alone()
+	if !alone {
+		for n := range r.tails {
+			if n == 0 || n == shard || shard == everywhere {
+				if err := r.ask(ctx, n, true); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	r.mu.RLock()
-	is := r.current()
+	is := r.current(alone)
 	r.mu.RUnlock()
 	if is {
 		return nil
@@ -114,26 +132,25 @@ func (r *Reader) sync(ctx context.Context) error {
 	r.syncing.Lock()
 	defer r.syncing.Unlock()
 	r.mu.RLock()
-	state, log, known, expired := r.state, r.log, r.known, len(r.entries) > 0 && !r.Now().Before(r.expires)
+	log, known, touched := r.log, r.known, r.touched
 	r.mu.RUnlock()
-	if now := r.Store.state.Load(); now != state || expired { // read before the store is: what comes later is seen next time
-		if err := r.list(ctx, now); err != nil {
-			return err
+	others := r.Store.touched.Load()
+	if now := r.Store.log.Load(); alone && (now != log || !known) { // read before the store is: what comes later is seen next time
+		for n := range r.tails {
+			if err := r.ask(ctx, n, touched != others); err != nil {
+				return err
+			}
 		}
+		r.mu.Lock()
+		r.known, r.log, r.touched = true, now, others
+		r.mu.Unlock()
 	}
-	now := r.Store.log.Load()
-	if now == log && known {
-		return nil
+	r.mu.RLock()
+	state, expired := r.state, len(r.entries) > 0 && !r.Now().Before(r.expires)
+	r.mu.RUnlock()
+	if now := r.Store.state.Load(); now != state || expired {
+		return r.list(ctx, now)
 	}
-	for shard := range r.after {
-		if err := r.follow(ctx, shard, known); err != nil {
-			return err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.known, r.log = true, now
-	r.evict(nil)
 	return nil
 }
 
@@ -175,36 +192,6 @@ func (r *Reader) list(ctx context.Context, state int64) error {
 	return nil
 }
 
-// follow takes over what the log of a shard says since the last time. What was folded since is not known any more: then all begins anew.
-func (r *Reader) follow(ctx context.Context, shard int, known bool) error {
-	for {
-		page, err := r.Store.Tail(ctx, shard, r.after[shard]) // written below only, while syncing is held
-		if err != nil {
-			return err
-		}
-		r.mu.Lock()
-		r.notes++
-		if page.Folded > r.after[shard] && known {
-			clear(r.chunks)
-			clear(r.owns)
-			r.bytes, r.ownBytes = 0, 0
-			for _, notes := range r.coming {
-				*notes = append(*notes, fanfare.Note{}) // of no message: it says that the chunk has to be loaded again
-			}
-		}
-		for _, e := range page.Entries {
-			for i := range e.Notes {
-				r.apply(&e.Notes[i])
-			}
-		}
-		r.after[shard] = page.Next
-		r.mu.Unlock()
-		if !page.More {
-			return nil
-		}
-	}
-}
-
 func (r *Reader) apply(n *fanfare.Note) {
 	at, _ := placeOf(n.Person)
 	if notes := r.coming[at]; notes != nil {
@@ -220,7 +207,7 @@ func (r *Reader) apply(n *fanfare.Note) {
 
 // with calls fn with somebody's inbox as it is now, while nothing changes it.
 func (r *Reader) with(ctx context.Context, who fanfare.Person, fn func(v view)) error {
-	if err := r.sync(ctx); err != nil {
+	if err := r.sync(ctx, r.Store.ShardOf(who.Slot)); err != nil {
 		return err
 	}
 	at, low := placeOf(who)

@@ -14,10 +14,13 @@ import (
 // reads after an answer knows of the change.
 type Watched struct {
 	fanfare.Store
+	others Others
 	state  atomic.Int64 // rises with each change of a message, or of what was delivered
 	log    atomic.Int64 // with receipts
 	people atomic.Int64 // with profiles
-	owners owners       // who got messages to few
+	// touched rises when others may have written.
+	touched atomic.Int64
+	owners  owners // who got messages to few
 }
 
 // owners are the last people who got a message to few.
@@ -60,12 +63,58 @@ func (o *owners) since(place int64) (people []fanfare.Person, next int64, lost b
 	return slices.Clone(o.list[place-o.gone:]), next, false
 }
 
-// Watch watches a store.
-func Watch(s fanfare.Store) *Watched { return &Watched{Store: s} }
+// Others tells of the other nodes of the database.
+type Others interface {
+	// Alone says that nobody else has written anything that this node was not told of by Touch. It is asked before each answer.
+	Alone() bool
+	// Known waits, after a write, until the others know that they are not alone.
+	Known(ctx context.Context) error
+}
+
+// nobody are the others of a process that has its store for itself.
+type nobody struct{}
+
+func (nobody) Alone() bool { return true }
+
+func (nobody) Known(context.Context) error { return nil }
+
+// Watch watches a store that this process has for itself.
+func Watch(s fanfare.Store) *Watched { return Among(s, nobody{}) }
+
+// Among watches a store that other nodes change too.
+func Among(s fanfare.Store, o Others) *Watched { return &Watched{Store: s, others: o} }
+
+// Touch says that others have written, or may have: whoever reads next asks the log, also if this node is alone by then.
+func (w *Watched) Touch() {
+	w.touched.Add(1)
+	w.log.Add(1)
+}
+
+// news notes what the log says of other nodes' changes, and then of our own once more.
+func (w *Watched) news(all []fanfare.News) {
+	for _, n := range all {
+		switch n.Kind {
+		case fanfare.NewsPeople:
+			w.people.Add(1)
+			continue
+		case fanfare.NewsDeliveredFew:
+			w.owners.lose()
+		}
+		w.state.Add(1)
+	}
+}
+
+// kept notes a change of ours that is durable.
+func (w *Watched) kept(ctx context.Context, of *atomic.Int64, err *error) {
+	of.Add(1)
+	if *err == nil {
+		*err = w.others.Known(ctx)
+	}
+}
 
 // Update implements fanfare.Control.
-func (w *Watched) Update(ctx context.Context, fn func(fanfare.ControlTx) error) error {
-	defer w.state.Add(1)
+func (w *Watched) Update(ctx context.Context, fn func(fanfare.ControlTx) error) (err error) {
+	defer w.kept(ctx, &w.state, &err)
 	return w.Store.Update(ctx, fn)
 }
 
@@ -107,14 +156,14 @@ func (w *Watched) Append(ctx context.Context, shard int, entries []fanfare.Entry
 }
 
 // LogReceipts implements fanfare.Receipts.
-func (w *Watched) LogReceipts(ctx context.Context, shard int, receipts []fanfare.Receipt) ([]fanfare.Logged, error) {
-	defer w.log.Add(1)
+func (w *Watched) LogReceipts(ctx context.Context, shard int, receipts []fanfare.Receipt) (all []fanfare.Logged, err error) {
+	defer w.kept(ctx, &w.log, &err)
 	return w.Store.LogReceipts(ctx, shard, receipts)
 }
 
 // Upsert implements fanfare.People.
-func (w *Watched) Upsert(ctx context.Context, s fanfare.Slot, changes []fanfare.RecipientChange, opt fanfare.UpsertOptions) ([]fanfare.Upserted, error) {
-	defer w.people.Add(1)
+func (w *Watched) Upsert(ctx context.Context, s fanfare.Slot, changes []fanfare.RecipientChange, opt fanfare.UpsertOptions) (all []fanfare.Upserted, err error) {
+	defer w.kept(ctx, &w.people, &err)
 	return w.Store.Upsert(ctx, s, changes, opt)
 }
 
@@ -127,7 +176,7 @@ func (w *Watched) ChangeSet(ctx context.Context, s fanfare.Slot, name fanfare.Se
 }
 
 // Erase implements fanfare.Erasing. Whoever is erased has no inbox any more.
-func (w *Watched) Erase(ctx context.Context, s fanfare.Slot, ids []string) ([]fanfare.Erased, error) {
-	defer w.people.Add(1)
+func (w *Watched) Erase(ctx context.Context, s fanfare.Slot, ids []string) (all []fanfare.Erased, err error) {
+	defer w.kept(ctx, &w.people, &err)
 	return w.Store.Erase(ctx, s, ids)
 }

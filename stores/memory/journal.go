@@ -62,7 +62,11 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 			*a = s.record(e.Record, w, b, now)
 		}
 		if a.Answer == fanfare.Applied && (e.Amend != nil || e.Claim != nil && e.Claim.Deliver != nil) {
-			news = append(news, fanfare.News{Kind: fanfare.NewsDelivered, Message: ref.Message, Slot: ref.Slot})
+			n := fanfare.News{Kind: fanfare.NewsDelivered, Message: ref.Message, Slot: ref.Slot}
+			if e.Claim != nil {
+				n.Kind = e.Claim.Deliver.News()
+			}
+			news = append(news, n)
 		}
 		wrote = wrote || a.Answer == fanfare.Applied || a.Answer == fanfare.Halted || a.Answer == fanfare.Failed && !errors.Is(a.Err, fanfare.ErrUsage)
 	}

@@ -42,7 +42,7 @@ func (g *group) deliver(c *fanfare.Claim, l fanfare.Latch, b *fanfare.Batch, nex
 		return fanfare.EntryAnswer{}, err
 	}
 	g.saved(&next)
-	g.tell(fanfare.News{Kind: fanfare.NewsDelivered, Message: next.Message, Slot: next.Slot})
+	g.tell(fanfare.News{Kind: c.Deliver.News(), Message: next.Message, Slot: next.Slot})
 	a := fanfare.EntryAnswer{Answer: fanfare.Applied, Row: next.Clone()}
 	if len(rows) > 0 && next.State == fanfare.BatchDone {
 		a.Members, err = g.putInboxRows(c.BatchRef, members, rows)

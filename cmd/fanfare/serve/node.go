@@ -65,6 +65,7 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 	<-working.Done()
 	n.Log.Info("stopping: what is under way may end")
 	parts.Wait()
+	n.presence.end()
 	stopNoting()
 	last.Wait()
 	if err := n.presence.leave(ctx); err != nil {

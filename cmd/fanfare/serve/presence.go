@@ -31,27 +31,30 @@ const (
 var errSuperseded = errors.New("another process was started as this node meanwhile, on a copy of its data folder; this one stops: its claims are void")
 
 // presence is this node among those of the database: it says every second that it lives, and learns of the others. A node alone needs to ask nobody
-// what is new in the database; see [presence.alone].
+// what is new in the database; see [presence.Alone].
 type presence struct {
 	store fanfare.Control
 	self  fanfare.Node
 	now   func() deliver.Instant
+	touch func() // others write, or did until now
 
 	until  atomic.Int64 // deliver.Instant; nobody else is there before
-	member atomic.Int64 // the others know of us before
+	member atomic.Int64 // the others know of us before; 0: this node has not begun
 
 	mu     sync.Mutex // guards what follows
 	others []fanfare.Node
-	at     time.Time       // of that, by the database's clock
 	again  deliver.Instant // a member once more then, if the node was silent for too long; 0: it was not
+}
+
+func newPresence(store fanfare.Control, folder *home.Folder, c *Config) *presence {
+	return &presence{store: store, now: deliver.BootClock(), touch: func() {}, self: fanfare.Node{Name: folder.Node, Folder: folder.ID, Version: c.Version, Roles: c.Roles}}
 }
 
 // join enters the node into the database, which refuses a second one of its name, and says whether others live. own says that tasks do not reach
 // other processes.
-func join(ctx context.Context, store fanfare.Control, folder *home.Folder, c *Config, own bool) (p *presence, others bool, err error) {
-	p = &presence{store: store, now: deliver.BootClock(), self: fanfare.Node{Name: folder.Node, Folder: folder.ID, Version: c.Version, Roles: c.Roles}}
+func (p *presence) join(ctx context.Context, folder *home.Folder, c *Config, own bool) (others bool, err error) {
 	began := p.now()
-	err = store.Update(ctx, func(tx fanfare.ControlTx) error {
+	err = p.store.Update(ctx, func(tx fanfare.ControlTx) error {
 		others = false
 		p.self.Incarnation = folder.Incarnation
 		nodes, err := tx.Nodes()
@@ -79,7 +82,7 @@ func join(ctx context.Context, store fanfare.Control, folder *home.Folder, c *Co
 	if err == nil && p.self.Incarnation != folder.Incarnation {
 		err = folder.Raise(p.self.Incarnation)
 	}
-	return p, others, err
+	return others, err
 }
 
 // gone says whether a node writes nothing more, as far as can be known.
@@ -89,8 +92,12 @@ func gone(n *fanfare.Node, now time.Time) bool { return n.Left || now.Sub(n.Seen
 func (p *presence) note(began deliver.Instant, nodes []fanfare.Node, now time.Time) {
 	others := slices.DeleteFunc(slices.Clone(nodes), func(n fanfare.Node) bool { return n.Name == p.self.Name || gone(&n, now) })
 	p.mu.Lock()
-	p.others, p.at = others, now
+	before := len(p.others)
+	p.others = others
 	p.mu.Unlock()
+	if before+len(others) > 0 {
+		p.touch()
+	}
 	if len(others) == 0 {
 		p.until.Store(int64(began.After(aloneTime)))
 	} else {
@@ -98,9 +105,9 @@ func (p *presence) note(began deliver.Instant, nodes []fanfare.Node, now time.Ti
 	}
 }
 
-// alone says whether no other node can have written anything that this one does not know of. Whoever comes says so in `nodes` and begins only when
+// Alone implements inbox.Others: no other node can have written anything that this one does not know of. Whoever comes says so in `nodes` and begins only when
 // that is over.
-func (p *presence) alone() bool { return int64(p.now()) < p.until.Load() }
+func (p *presence) Alone() bool { return int64(p.now()) < p.until.Load() }
 
 // heard says whether another node was heard of lately.
 func (p *presence) heard(node string) bool {
@@ -147,16 +154,19 @@ func (p *presence) belong(began deliver.Instant) {
 	p.member.Store(int64(began.After(memberTime)))
 }
 
-// known waits until the others know of this node, which they do unless it was silent for long: only then they ask for what it wrote.
-func (p *presence) known(ctx context.Context) error {
-	for int64(p.now()) >= p.member.Load() {
+// Known implements inbox.Others. The others know of this node unless it was silent for long: then they may reckon that they are alone, and do not
+// ask for what it wrote.
+func (p *presence) Known(ctx context.Context) error {
+	for {
+		if member := p.member.Load(); member == 0 || int64(p.now()) < member { // 0: it has not begun
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(tellEvery / 10):
 		}
 	}
-	return nil
 }
 
 // run tells until ctx ends, for a node whose worker does not.
@@ -172,6 +182,9 @@ func (p *presence) run(ctx context.Context) error {
 		}
 	}
 }
+
+// end has nothing wait for the others any more: the node has stopped all that writes what they show, but for the last fold.
+func (p *presence) end() { p.member.Store(0) }
 
 // leave says that this node writes nothing more.
 func (p *presence) leave(ctx context.Context) error {

@@ -49,14 +49,15 @@ type node struct {
 // wire makes the parts and hands them to each other. When it returns, nothing of the past can send any more: the claims of this node's
 // former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
 func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
-	bare := store
-	watched := reading.Watch(store)
+	here := newPresence(store, folder, &c)
+	watched := reading.Among(store, here)
+	here.touch = watched.Touch
 	store = watched
 	guard := &plan.Guard{Store: store, Position: position{folder}, Logger: c.Log}
 	if _, err := guard.Check(ctx); err != nil { // first: what is written before would raise the head of a database that was rolled back
 		return nil, err
 	}
-	here, others, err := join(ctx, bare, folder, &c, c.alone)
+	others, err := here.join(ctx, folder, &c, c.alone)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (n *node) faces(c Config, watched *reading.Watched, book *providers.Book, c
 				n.worker.LookNow()
 			}
 		},
-		Reload: n.worker.Reload, Seal: book.Seal, Open: book.Open, PublicURL: c.PublicURL, Version: c.Version, Log: c.Log,
+		Reload: n.worker.Reload, Alone: n.presence.Alone, Seal: book.Seal, Open: book.Open, PublicURL: c.PublicURL, Version: c.Version, Log: c.Log,
 	})
 	if err != nil {
 		return err
