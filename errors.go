@@ -21,4 +21,5 @@ var (
 	ErrUsage    = errors.New("wrong usage")
 	// ErrElsewhere: in the data folder of another node.
 	ErrElsewhere = errors.New("kept by another node")
+	ErrMoving    = errors.New("its slot is being moved to another shard; try again in a moment")
 )

@@ -23,7 +23,7 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	if size < 0 || size > set.MaxBits {
 		return false, fmt.Errorf("a batch of %d: %w", size, fanfare.ErrUsage)
 	}
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return false, err
 	}
@@ -77,7 +77,7 @@ func batchSizes(planned *set.Set, size int) (sizes []int) {
 
 // Spread implements fanfare.Freezer.
 func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (s *Store) Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.La
 	defer s.mu.Unlock()
 	var found []fanfare.Latch
 	for n := range s.slots {
-		if w := s.slots[n].messages[m]; w != nil {
+		if w := s.slots[n].messages[m]; w != nil && s.slots[n].turn.State.Readable() {
 			found = append(found, s.latch(w, fanfare.Slot(n))) //nolint:gosec // slots fit
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Store) Latches(ctx context.Context, m fanfare.MessageNum) ([]fanfare.La
 
 // Forget implements fanfare.Freezer.
 func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum) error {
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return err
 	}

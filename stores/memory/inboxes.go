@@ -55,18 +55,56 @@ func (s *Store) InboxRows(ctx context.Context, who fanfare.Person) ([]fanfare.In
 		if !there || m == nil || !m.Few || !inInboxes(m, now) {
 			continue
 		}
-		row := fanfare.InboxRow{InboxMessage: inboxMessage(m), At: at}
-		for damage := range s.damagedReceipts {
-			if damage == rowOf(num, who, damage.kind) {
-				row.Damaged = damagedReceipts(damage)
-			}
-		}
-		if known := sl.receipts[num][who.Seq]; known != nil && row.Damaged == nil {
-			row.Marks = *known
-		}
+		row := s.inboxItem(sl, num, who, at)
+		row.InboxMessage = inboxMessage(m)
 		all = append(all, row)
 	}
 	slices.SortFunc(all, func(a, b fanfare.InboxRow) int { return newestFirst(a.InboxMessage, b.InboxMessage) })
+	return all, nil
+}
+
+// InboxItems implements fanfare.InboxesApart.
+func (s *Store) InboxItems(ctx context.Context, who fanfare.Person) ([]fanfare.InboxRow, error) {
+	sl, err := s.enterSlot(ctx, who.Slot)
+	if err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var all []fanfare.InboxRow
+	for _, num := range ascending(sl.messages) {
+		if at, there := sl.messages[num].rows[who.Seq]; there {
+			all = append(all, s.inboxItem(sl, num, who, at))
+		}
+	}
+	return all, nil
+}
+
+// inboxItem is a row and what is known of its item.
+func (s *Store) inboxItem(sl *slot, num fanfare.MessageNum, who fanfare.Person, at time.Time) fanfare.InboxRow {
+	row := fanfare.InboxRow{At: at, InboxMessage: fanfare.InboxMessage{Num: num}}
+	for damage := range s.damagedReceipts {
+		if damage == rowOf(num, who, damage.kind) {
+			row.Damaged = damagedReceipts(damage)
+		}
+	}
+	if known := sl.receipts[num][who.Seq]; known != nil && row.Damaged == nil {
+		row.Marks = *known
+	}
+	return row
+}
+
+// FewMessages implements fanfare.InboxesApart.
+func (s *Store) FewMessages(ctx context.Context, nums []fanfare.MessageNum) ([]fanfare.InboxMessage, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var all []fanfare.InboxMessage
+	for _, num := range nums {
+		if m := s.control.messages[num]; m != nil && m.Few && inInboxes(m, s.clock()) {
+			all = append(all, inboxMessage(m))
+		}
+	}
 	return all, nil
 }
 
@@ -101,28 +139,52 @@ func (s *Store) InboxIndex(ctx context.Context, n fanfare.Slot, fn func(seq fanf
 
 // SweepInboxes implements fanfare.Inboxes: all at once.
 func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
+	_, more, err = s.SweepFew(ctx)
+	return more, err
+}
+
+// SweepRows implements fanfare.InboxesApart.
+func (s *Store) SweepRows(ctx context.Context, nums []fanfare.MessageNum) error {
 	if err := s.enter(ctx); err != nil {
-		return false, err
+		return err
 	}
 	defer s.mu.Unlock()
-	now, swept := s.clock(), false
-	for num, m := range s.control.messages {
+	for _, num := range nums {
+		s.sweepRows(num)
+	}
+	return nil
+}
+
+func (s *Store) sweepRows(num fanfare.MessageNum) {
+	for n := range s.slots {
+		if w := s.slots[n].messages[num]; w != nil && s.slots[n].turn.State.Writable() {
+			w.rows, w.latch.Few = nil, false
+		}
+	}
+}
+
+// SweepFew implements fanfare.InboxesApart.
+func (s *Store) SweepFew(ctx context.Context) (swept []fanfare.MessageNum, more bool, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, false, err
+	}
+	defer s.mu.Unlock()
+	now := s.clock()
+	for _, num := range ascending(s.control.messages) {
+		m := s.control.messages[num]
 		if !m.Few || m.Recall != fanfare.RecallAll && m.ExpiresAt().After(now) {
 			continue
 		}
 		row := cloneMessage(m)
-		row.Few, swept = false, true
+		row.Few = false
 		s.control.messages[num] = &row
-		for n := range s.slots {
-			if w := s.slots[n].messages[num]; w != nil {
-				w.rows, w.latch.Few = nil, false
-			}
-		}
+		s.sweepRows(num)
+		swept = append(swept, num)
 	}
-	if swept {
+	if len(swept) > 0 {
 		s.heads[0]++
 	}
-	return false, nil
+	return swept, false, nil
 }
 
 // InboxChunk implements fanfare.Inboxes.

@@ -49,6 +49,11 @@ func (s *Store) Append(ctx context.Context, shard int, entries []fanfare.Entry) 
 		switch {
 		case s.ShardOf(ref.Slot) != shard:
 			a.Answer, a.Err = fanfare.Failed, fmt.Errorf("%v does not lie on shard %d: %w", ref, shard, fanfare.ErrUsage)
+		case int(ref.Slot) < len(s.slots) && !s.slots[ref.Slot].turn.State.Writable():
+			a.Answer, a.Row, a.Err = fanfare.Stale, fanfare.Batch{BatchRef: ref}, moving(ref.Slot)
+			if e.Record != nil {
+				a.Answer = fanfare.Unknown
+			}
 		case b == nil:
 			a.Answer, a.Row = fanfare.Stale, fanfare.Batch{BatchRef: ref}
 		case w.unreadable[ref.Batch] && (e.Record == nil || b.Fence != e.Record.Fence || b.Step != e.Record.Step):
@@ -206,7 +211,8 @@ func hold(b *fanfare.Batch, why error) fanfare.EntryAnswer {
 
 func (s *Store) latch(w *work, n fanfare.Slot) fanfare.Latch {
 	l := w.latch
-	l.Slot, l.Epoch, l.Open, l.Rev = n, 1, true, s.slots[n].rev
+	sl := &s.slots[n]
+	l.Slot, l.Epoch, l.Open, l.Rev = n, sl.turn.Epoch, sl.turn.State == fanfare.SlotOpen, sl.rev
 	return l
 }
 
@@ -268,6 +274,9 @@ func (s *Store) Peek(ctx context.Context, refs []fanfare.BatchRef) ([]fanfare.Ba
 	rows := make([]fanfare.Batch, len(refs))
 	for i, ref := range refs {
 		rows[i].BatchRef = ref
+		if int(ref.Slot) < len(s.slots) && !s.slots[ref.Slot].turn.State.Readable() {
+			return nil, moving(ref.Slot)
+		}
 		if w, b := s.batch(ref); b != nil {
 			rows[i] = w.row(ref.Batch)
 		}
@@ -325,7 +334,7 @@ func (s *Store) VoidClaims(ctx context.Context, m fanfare.MessageNum, o fanfare.
 	var changed []fanfare.Slot
 	for n := range s.slots {
 		w := s.slots[n].messages[m]
-		if w == nil {
+		if w == nil || !s.slots[n].turn.State.Writable() {
 			continue
 		}
 		some := false

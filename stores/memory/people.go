@@ -20,7 +20,7 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 			return nil, fmt.Errorf("recipient %q does not belong to slot %d: %w", changes[i].ExternalID, n, fanfare.ErrUsage)
 		}
 	}
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func (s *Store) LoadSet(ctx context.Context, n fanfare.Slot, name fanfare.SetNam
 
 // ChangeSet implements fanfare.People.
 func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetName, add, remove *set.Set) (added, removed int, err error) {
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -323,6 +323,9 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 	var changed []fanfare.Slot
 	for i := range s.slots {
 		if members, there := s.slots[i].sets[name]; there {
+			if !s.slots[i].turn.State.Writable() {
+				return moving(fanfare.Slot(i)) //nolint:gosec // slots fit
+			}
 			if !members.Empty() {
 				changed = append(changed, fanfare.Slot(i)) //nolint:gosec // slots fit
 			}
@@ -336,7 +339,7 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 
 // Number implements fanfare.People.
 func (s *Store) Number(ctx context.Context, n fanfare.Slot, count int, in ...fanfare.SetName) error {
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return err
 	}

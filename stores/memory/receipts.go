@@ -66,6 +66,11 @@ func (s *Store) LogReceipts(ctx context.Context, shard int, marks []fanfare.Rece
 		return nil, err
 	}
 	defer s.mu.Unlock()
+	for i := range marks {
+		if n := marks[i].Slot; !s.slots[n].turn.State.Writable() {
+			return nil, moving(n)
+		}
+	}
 	answers := make([]fanfare.Logged, len(marks))
 	var notes []fanfare.Note
 	for i := range marks {

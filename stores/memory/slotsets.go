@@ -55,7 +55,7 @@ func (s *Store) ReadSlot(ctx context.Context, n fanfare.Slot, fn func(fanfare.Sl
 
 // Edit implements fanfare.SlotSets.
 func (s *Store) Edit(ctx context.Context, n fanfare.Slot, fn func(fanfare.SlotView) ([]fanfare.SetChange, error)) error {
-	sl, err := s.enterSlot(ctx, n)
+	sl, err := s.enterOpen(ctx, n)
 	if err != nil {
 		return err
 	}

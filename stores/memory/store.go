@@ -36,12 +36,17 @@ type Store struct {
 	stored          string
 	found           string
 	aliveAt         time.Time
+	member          fanfare.Membership
+	addressKey      []byte
+	roster          []fanfare.RosterEntry
+	placements      []fanfare.Placement
 }
 
-var _ fanfare.Store = (*Store)(nil)
+var _ fanfare.Shard = (*Store)(nil)
 
 // slot is what one slot keeps.
 type slot struct {
+	turn     fanfare.SlotTurn
 	nextSeq  fanfare.Seq
 	rev      int64
 	ids      map[string]fanfare.Seq
@@ -86,7 +91,7 @@ func Open(c Config) *Store {
 	s := &Store{now: c.Now, rules: c.Rules, shards: c.Shards, slots: make([]slot, c.Slots), heads: make([]int64, c.Shards),
 		receipts: make([]receipts, c.Shards), damagedReceipts: make(map[receiptRow]bool), erased: make(erased), stored: "memory", found: "memory"}
 	for i := range s.slots {
-		s.slots[i] = slot{ids: make(map[string]fanfare.Seq), people: make(map[fanfare.Seq]*person), sets: make(map[fanfare.SetName]*set.Set),
+		s.slots[i] = slot{turn: fanfare.SlotTurn{Slot: fanfare.Slot(i), Epoch: 1, State: fanfare.SlotOpen}, ids: make(map[string]fanfare.Seq), people: make(map[fanfare.Seq]*person), sets: make(map[fanfare.SetName]*set.Set),
 			messages: make(map[fanfare.MessageNum]*work), marks: make(map[fanfare.Mark][]fanfare.Upserted),
 			receipts: make(map[fanfare.MessageNum]map[fanfare.Seq]*fanfare.Receipted)}
 	}
@@ -115,8 +120,24 @@ func (s *Store) enterSlot(ctx context.Context, n fanfare.Slot) (*slot, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	return &s.slots[n], nil
+	if sl := &s.slots[n]; sl.turn.State.Readable() {
+		return sl, nil
+	}
+	s.mu.Unlock()
+	return nil, moving(n)
 }
+
+// enterOpen is enterSlot for a call that changes the slot.
+func (s *Store) enterOpen(ctx context.Context, n fanfare.Slot) (*slot, error) {
+	sl, err := s.enterSlot(ctx, n)
+	if err == nil && !sl.turn.State.Writable() {
+		s.mu.Unlock()
+		return nil, moving(n)
+	}
+	return sl, err
+}
+
+func moving(n fanfare.Slot) error { return fmt.Errorf("slot %d: %w", n, fanfare.ErrMoving) }
 
 // enterWork is enter for a call about what one slot keeps of a message; the work is nil if it keeps nothing.
 func (s *Store) enterWork(ctx context.Context, m fanfare.MessageNum, n fanfare.Slot) (*work, error) {

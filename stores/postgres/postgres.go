@@ -25,7 +25,7 @@ type Options struct {
 
 // Open opens the database that a connection string names (postgres://user:password@host:port/database?sslmode=…, or the keywords of libpq), and
 // makes its tables if it is empty. Errors: fanfare.ErrNotFound (the database), ErrUsage (a setting), ErrForeign, ErrReadOnly.
-func Open(ctx context.Context, dsn string, o Options) (fanfare.Store, error) {
+func Open(ctx context.Context, dsn string, o Options) (fanfare.Shard, error) {
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; write postgres://user:password@host:5432/database", fanfare.ErrUsage, err) // pgconn leaves the password out

@@ -30,7 +30,7 @@ type Options struct {
 
 // Open opens a file, or makes it in an existing folder. Parameters may follow its name: FILE?max_pages=N is Options.MaxPages.
 // Errors: fanfare.ErrNotFound (the folder), ErrReadOnly, ErrDamaged, ErrForeign, ErrFull, ErrLocked, ErrUsage.
-func Open(ctx context.Context, file string, o Options) (fanfare.Store, error) {
+func Open(ctx context.Context, file string, o Options) (fanfare.Shard, error) {
 	file, err := parameters(file, &o)
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func (s *Store) Members(ctx context.Context, m fanfare.MessageNum, n fanfare.Slo
 	if all == nil && members != nil {
 		return members, nil
 	}
-	err = s.read(ctx, func(c *conn) (err error) {
+	err = s.readSlot(ctx, n, func(c *conn) (err error) {
 		members, err = s.members(c, k, first, count)
 		return err
 	})

@@ -204,6 +204,9 @@ func (s *Store) Peek(ctx context.Context, refs []fanfare.BatchRef) ([]fanfare.Ba
 		rows[i].BatchRef = r
 	}
 	err := s.read(ctx, func(c *conn) error {
+		if err := s.readable(c, slotsOf(refs)...); err != nil {
+			return err
+		}
 		return c.batches(refs, func(i int, b fanfare.Batch, _ error) error {
 			rows[i] = b
 			return nil

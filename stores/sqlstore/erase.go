@@ -111,11 +111,16 @@ type erasure struct {
 	done  []fanfare.Erased
 	gone  *set.Set
 	names []string // of them, that others may have written down
+	want  *fanfare.Traces
 	hash  func(kind, text string) int64
 }
 
 // Erase implements fanfare.Erasing.
 func (s *Store) Erase(ctx context.Context, n fanfare.Slot, ids []string) ([]fanfare.Erased, error) {
+	return s.erase(ctx, n, ids, nil)
+}
+
+func (s *Store) erase(ctx context.Context, n fanfare.Slot, ids []string, want *fanfare.Traces) ([]fanfare.Erased, error) {
 	for _, id := range ids {
 		if fanfare.SlotOf(id, s.slots) != n {
 			return nil, fmt.Errorf("recipient %q does not belong to slot %d: %w", id, n, fanfare.ErrUsage)
@@ -124,9 +129,11 @@ func (s *Store) Erase(ctx context.Context, n fanfare.Slot, ids []string) ([]fanf
 	if err := s.has(n); err != nil {
 		return nil, err
 	}
-	e := &erasure{slot: n, ids: ids, hash: s.erasedHash()}
-	err := s.writeLocked(ctx, longWrite, locks{control: true, addresses: lockUpdate, exclusive: []fanfare.Slot{n}}, e.run)
-	return e.done, err
+	e := &erasure{slot: n, ids: ids, want: want, hash: s.erasedHash()}
+	if err := s.writeSlot(ctx, longWrite, locks{control: true, addresses: lockUpdate, exclusive: []fanfare.Slot{n}}, e.run); err != nil {
+		return nil, err
+	}
+	return e.done, nil
 }
 
 func (e *erasure) run(t *tx) error {
@@ -152,29 +159,60 @@ func (e *erasure) run(t *tx) error {
 	return e.control(t)
 }
 
-// profiles takes the rows away, and keeps the hashes.
-func (e *erasure) profiles(t *tx) error {
+// look reads who is there, who was erased before, and what erasing them leaves elsewhere.
+func (e *erasure) look(c *conn) (there map[string]profile, before map[int64]bool, t fanfare.Traces, err error) {
 	values := make([]driver.Value, len(e.ids))
 	hashes := make([]driver.Value, len(e.ids))
 	for i, id := range e.ids {
 		values[i], hashes[i] = id, e.hash(hashOfID, id)
 	}
-	before := make(map[int64]bool)
-	if err := t.queryRows(func(row []driver.Value) error {
+	before = make(map[int64]bool)
+	if err := c.queryRows(func(row []driver.Value) error {
 		before[integer(row[0])] = true
 		return nil
 	}, "erased.find", 1, hashes); err != nil {
-		return err
+		return nil, nil, t, err
 	}
-	there := make(map[string]profile)
-	if err := t.queryRows(func(row []driver.Value) error {
+	there = make(map[string]profile)
+	if err := c.queryRows(func(row []driver.Value) error {
 		p := profile{mailbox: row[8]}                                                                                  // whatever its attributes are: a damaged row can be erased too
 		p.Seq, p.ExternalID, p.Email, p.Phone = fanfare.Seq(integer(row[0])), text(row[1]), text(row[2]), text(row[3]) //nolint:gosec // as written
 		there[p.ExternalID] = p
 		return nil
 	}, inSlot(e.slot, "recipients.known"), 1, values); err != nil {
+		return nil, nil, t, err
+	}
+	named := make(map[string]bool, len(e.ids))
+	for _, id := range e.ids {
+		p, known := there[id]
+		if named[id] || !known && !before[e.hash(hashOfID, id)] {
+			continue
+		}
+		named[id] = true
+		t.Names = append(t.Names, id)
+		if p.Email != "" {
+			t.Names = append(t.Names, p.Email)
+		}
+		if p.Phone != "" {
+			t.Names, t.Phones = append(t.Names, p.Phone), append(t.Phones, p.Phone)
+		}
+		if mailbox, usable := p.mailbox.(int64); usable {
+			t.Mailboxes = append(t.Mailboxes, uint64(mailbox)) //nolint:gosec // all 64 bits
+		}
+	}
+	return there, before, t, nil
+}
+
+// profiles takes the rows away, and keeps the hashes.
+func (e *erasure) profiles(t *tx) error {
+	there, before, traces, err := e.look(t.conn)
+	if err != nil {
 		return err
 	}
+	if e.want != nil && !e.want.Same(&traces) {
+		return fmt.Errorf("slot %d: whoever is to be erased: %w", e.slot, fanfare.ErrConflict)
+	}
+	e.names = traces.Names
 	for i, id := range e.ids {
 		p, known := there[id]
 		switch {
@@ -188,7 +226,6 @@ func (e *erasure) profiles(t *tx) error {
 			before[e.hash(hashOfID, id)] = true // named twice
 		case before[e.hash(hashOfID, id)]:
 			e.done[i] = fanfare.ErasedBefore
-			e.names = append(e.names, id)
 		}
 	}
 	return nil
@@ -196,12 +233,8 @@ func (e *erasure) profiles(t *tx) error {
 
 func (e *erasure) profile(t *tx, p *profile) error {
 	hashes := []int64{e.hash(hashOfID, p.ExternalID)}
-	e.names = append(e.names, p.ExternalID)
 	if p.Phone != "" {
-		hashes, e.names = append(hashes, e.hash(hashOfPhone, p.Phone)), append(e.names, p.Phone)
-	}
-	if p.Email != "" {
-		e.names = append(e.names, p.Email)
+		hashes = append(hashes, e.hash(hashOfPhone, p.Phone))
 	}
 	if mailbox, usable := p.mailbox.(int64); usable {
 		hashes = append(hashes, e.hash(hashOfMailbox, mailboxText(mailbox)))

@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
+	"errors"
 	"sync"
 
 	"fanfare"
@@ -54,9 +56,15 @@ func (s *Store) findAll(ctx context.Context, own *find) {
 	all := q.waiting
 	q.waiting = nil
 	q.mu.Unlock()
-	err := s.look(ctx, len(all) > 1, func(c *conn) error {
+	err := s.look(ctx, len(all) > 1 || s.split.Load(), func(c *conn) error {
 		for _, f := range all {
 			f.seq = -1
+			if f.err = s.readable(c, f.slot); f.err != nil {
+				if errors.Is(f.err, fanfare.ErrMoving) {
+					continue
+				}
+				return f.err
+			}
 			if _, err := c.one(func(r []driver.Value) error {
 				f.seq = integer(r[0])
 				return nil
@@ -72,7 +80,7 @@ func (s *Store) findAll(ctx context.Context, own *find) {
 	}
 	q.mu.Unlock()
 	for _, f := range all {
-		if f.err = err; f != own {
+		if f.err = cmp.Or(err, f.err); f != own {
 			f.turn <- false
 		}
 	}

@@ -40,6 +40,9 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	}
 	err = s.lend(ctx, longWrite, locks{shared: []fanfare.Slot{n}}, func(t *tx) error {
 		done = false
+		if err := t.writable(n); err != nil {
+			return err
+		}
 		may, err := t.one(func([]driver.Value) error { return nil }, "latch.freezable", int64(m), int64(n), int64(fanfare.SlotPreparing), int64(g))
 		if err != nil || !may {
 			return err
@@ -112,7 +115,7 @@ func (s *Store) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.
 			return err
 		}
 	}
-	return s.write(ctx, smallWrite, func(t *tx) error {
+	return s.writeSlot(ctx, smallWrite, locks{shared: slots}, func(t *tx) error {
 		for _, n := range slots {
 			if _, err := t.exec("latch.spread", int64(m), int64(n), int64(p), int64(g)); err != nil {
 				return err
@@ -126,7 +129,7 @@ func (s *Store) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.
 func (s *Store) Latches(ctx context.Context, m fanfare.MessageNum) (found []fanfare.Latch, err error) {
 	err = s.read(ctx, func(c *conn) error {
 		return c.query(func(r []driver.Value) error {
-			found = append(found, fanfare.Latch{Slot: fanfare.Slot(integer(r[0])), Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]), //nolint:gosec // as written
+			found = append(found, fanfare.Latch{Slot: fanfare.Slot(integer(r[0])), Epoch: integer(r[1]), Open: fanfare.SlotState(integer(r[2])) == fanfare.SlotOpen, Rev: integer(r[3]), //nolint:gosec // as written
 				Phase: fanfare.SlotPhase(integer(r[4])), Generation: fanfare.Generation(integer(r[5])), Frozen: integer(r[6]) != 0, Few: integer(r[7]) != 0})
 			return nil
 		}, "latch.of_message", int64(m))
@@ -142,7 +145,7 @@ func (s *Store) Forget(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	if err := s.has(n); err != nil {
 		return err
 	}
-	return s.write(ctx, smallWrite, func(t *tx) error {
+	return s.writeSlot(ctx, smallWrite, locks{shared: []fanfare.Slot{n}}, func(t *tx) error {
 		if _, err := t.dropInboxRows(audienceKey{m, n}); err != nil {
 			return err
 		}

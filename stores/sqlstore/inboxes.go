@@ -42,6 +42,48 @@ func (s *Store) InboxRows(ctx context.Context, who fanfare.Person) (all []fanfar
 	}
 }
 
+// InboxItems implements fanfare.InboxesApart.
+func (s *Store) InboxItems(ctx context.Context, who fanfare.Person) (all []fanfare.InboxRow, err error) {
+	for {
+		err = s.readSlot(ctx, who.Slot, func(c *conn) error {
+			all = nil
+			if err := c.query(func(r []driver.Value) error {
+				all = append(all, fanfare.InboxRow{At: moment(r[1]), InboxMessage: fanfare.InboxMessage{Num: fanfare.MessageNum(integer(r[0]))}})
+				return nil
+			}, "inbox_rows.of", int64(who.Slot), int64(who.Seq)); err != nil || len(all) == 0 {
+				return err
+			}
+			return s.inboxMarks(c, who, all)
+		})
+		if err == nil {
+			return all, nil
+		}
+		if !errors.Is(err, errOldSnapshot) {
+			return nil, err
+		}
+	}
+}
+
+// FewMessages implements fanfare.InboxesApart.
+func (s *Store) FewMessages(ctx context.Context, nums []fanfare.MessageNum) (all []fanfare.InboxMessage, err error) {
+	values := make([]driver.Value, len(nums))
+	for i, m := range nums {
+		values[i] = int64(m)
+	}
+	err = s.read(ctx, func(c *conn) error {
+		return c.queryRows(func(r []driver.Value) error {
+			all = append(all, inboxMessage(r))
+			return nil
+		}, "messages.few_of", 1, values, micros(s.now()))
+	})
+	return all, err
+}
+
+func inboxMessage(r []driver.Value) fanfare.InboxMessage {
+	return fanfare.InboxMessage{Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])), Revision: fanfare.Revision(integer(r[2])), Phase: fanfare.Phase(text(r[3])),
+		Recall: fanfare.Recall(text(r[4])), StartedAt: moment(r[5]), ExpiresAt: moment(r[6])}
+}
+
 func (s *Store) inboxRows(c *conn, who fanfare.Person, all *[]fanfare.InboxRow) error {
 	*all = nil
 	now, err := s.nowOf(c)
@@ -49,18 +91,22 @@ func (s *Store) inboxRows(c *conn, who fanfare.Person, all *[]fanfare.InboxRow) 
 		return err
 	}
 	if err := c.query(func(r []driver.Value) error {
-		*all = append(*all, fanfare.InboxRow{At: moment(r[7]), InboxMessage: fanfare.InboxMessage{Num: fanfare.MessageNum(integer(r[0])), ID: fanfare.MessageID(text(r[1])),
-			Revision: fanfare.Revision(integer(r[2])), Phase: fanfare.Phase(text(r[3])), Recall: fanfare.Recall(text(r[4])), StartedAt: moment(r[5]), ExpiresAt: moment(r[6])}})
+		*all = append(*all, fanfare.InboxRow{At: moment(r[7]), InboxMessage: inboxMessage(r)})
 		return nil
 	}, "messages.few", int64(who.Slot), int64(who.Seq), micros(now)); err != nil || len(*all) == 0 {
 		return err
 	}
+	return s.inboxMarks(c, who, *all)
+}
+
+// inboxMarks tells of each row what is known of its item.
+func (s *Store) inboxMarks(c *conn, who fanfare.Person, all []fanfare.InboxRow) error {
 	head, err := s.syncReceipts(c)
-	for i := range *all {
+	for i := range all {
 		if err != nil {
 			return err
 		}
-		row := &(*all)[i]
+		row := &all[i]
 		var times [1]fanfare.Receipted
 		if row.Damaged, err = s.receiptTimes(c, head, audienceKey{row.Num, who.Slot}, []fanfare.Seq{who.Seq}, times[:]); row.Damaged == nil {
 			row.Marks = times[0]
@@ -98,6 +144,24 @@ func (s *Store) InboxIndex(ctx context.Context, n fanfare.Slot, fn func(seq fanf
 
 // SweepInboxes implements fanfare.Inboxes.
 func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
+	_, more, err = s.SweepFew(ctx)
+	return more, err
+}
+
+// SweepRows implements fanfare.InboxesApart.
+func (s *Store) SweepRows(ctx context.Context, nums []fanfare.MessageNum) error {
+	return s.write(ctx, longWrite, func(t *tx) error {
+		for _, m := range nums {
+			if _, err := t.sweepRows(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// SweepFew implements fanfare.InboxesApart.
+func (s *Store) SweepFew(ctx context.Context) (swept []fanfare.MessageNum, more bool, err error) {
 	const atOnce, rowsAtOnce = 200, 1000
 	var over []fanfare.MessageNum
 	find := func(c *conn) error {
@@ -115,10 +179,10 @@ func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
 		return c.query(scan, "messages.few_recalled", int64(atOnce))
 	}
 	if err := s.read(ctx, find); err != nil || len(over) == 0 { // most often nothing is over, and nothing is to be written
-		return false, err
+		return nil, false, err
 	}
 	err = s.writeLocked(ctx, longWrite, locks{control: true}, func(t *tx) error {
-		over = over[:0]
+		over, swept = over[:0], nil
 		if err := find(t.conn); err != nil { // whose expiry was moved meanwhile stays
 			return err
 		}
@@ -128,6 +192,7 @@ func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
 			if err != nil {
 				return err
 			}
+			swept = append(swept, m)
 			if gone += n; gone >= rowsAtOnce && i+1 < len(over) {
 				more = true
 				return nil
@@ -136,11 +201,22 @@ func (s *Store) SweepInboxes(ctx context.Context) (more bool, err error) {
 		more = len(over) >= atOnce
 		return nil
 	})
-	return more && err == nil, err
+	if err != nil {
+		return nil, false, err
+	}
+	return swept, more, nil
 }
 
 // sweepInboxes takes the rows of a message out; from then on it is one to many.
 func (t *tx) sweepInboxes(m fanfare.MessageNum) (gone int, err error) {
+	if gone, err = t.sweepRows(m); err == nil {
+		_, err = t.exec("messages.many", int64(m))
+	}
+	return gone, err
+}
+
+// sweepRows takes the rows of a message out of the slots that may be written here. A slot that is just copied keeps its own: nobody is shown them.
+func (t *tx) sweepRows(m fanfare.MessageNum) (gone int, err error) {
 	var slots []fanfare.Slot
 	if err := t.query(func(r []driver.Value) error {
 		slots = append(slots, fanfare.Slot(integer(r[0]))) //nolint:gosec // as written
@@ -155,10 +231,7 @@ func (t *tx) sweepInboxes(m fanfare.MessageNum) (gone int, err error) {
 		}
 		gone += n
 	}
-	if _, err := t.exec("latch.many", int64(m)); err != nil {
-		return gone, err
-	}
-	_, err = t.exec("messages.many", int64(m))
+	_, err = t.exec("latch.many", int64(m))
 	return gone, err
 }
 

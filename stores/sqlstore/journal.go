@@ -51,6 +51,7 @@ type group struct {
 	*tx
 	hopeful bool // a row is written as if it were what it was; whether it was is known at the end
 	latches map[audienceKey]fanfare.Latch
+	shut    map[fanfare.Slot]bool               // slots that are not here, or are read only
 	rows    map[fanfare.BatchRef]*fanfare.Batch // those that claims and amendments ask for, as the transaction sees them
 	sets    map[slotSet]loaded
 }
@@ -108,15 +109,17 @@ func (g *group) latch(calls []*journalCall) error {
 		}
 	}
 	clear(g.latches) // of those that are not there nothing stays
+	g.shut = make(map[fanfare.Slot]bool)
 	ask, name := g.queryLatch, "latch.rows"
 	if g.dialect.Locks {
 		sortPairs(values)
 		ask, name = g.askRows, "latch.share"
 	}
 	return ask(func(r []driver.Value) error {
-		n := fanfare.Slot(integer(r[0])) //nolint:gosec // as written
+		n, state := fanfare.Slot(integer(r[0])), fanfare.SlotState(integer(r[2])) //nolint:gosec // as written
 		g.touch(n, integer(r[4]))
-		g.latches[audienceKey{fanfare.MessageNum(integer(r[5])), n}] = fanfare.Latch{Slot: n, Epoch: integer(r[1]), Open: integer(r[2]) != 0, Rev: integer(r[3]),
+		g.shut[n] = !state.Writable()
+		g.latches[audienceKey{fanfare.MessageNum(integer(r[5])), n}] = fanfare.Latch{Slot: n, Epoch: integer(r[1]), Open: state == fanfare.SlotOpen, Rev: integer(r[3]),
 			Phase: fanfare.SlotPhase(integer(r[6])), Generation: fanfare.Generation(integer(r[7])), Frozen: integer(r[8]) != 0, Few: integer(r[9]) != 0}
 		return nil
 	}, name, 2, values)
@@ -211,6 +214,21 @@ func (g *group) entry(shard int, e fanfare.Entry) (fanfare.EntryAnswer, error) {
 		return fanfare.EntryAnswer{Answer: fanfare.Failed, Err: fmt.Errorf("%v does not lie on shard %d: %w", ref, shard, fanfare.ErrUsage)}, nil
 	}
 	l, there := g.latches[audienceKey{ref.Message, ref.Slot}]
+	if !there && int(ref.Slot) < g.s.slots { // a slot that is away has no rows of the latch
+		switch err := g.writable(ref.Slot); {
+		case errors.Is(err, fanfare.ErrMoving):
+			g.shut[ref.Slot] = true
+		case err != nil:
+			return fanfare.EntryAnswer{}, err
+		}
+	}
+	if g.shut[ref.Slot] {
+		a := fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: ref}, Err: moving(ref.Slot)}
+		if e.Record != nil { // it may be written where the slot is now
+			a.Answer = fanfare.Unknown
+		}
+		return a, nil
+	}
 	if !there {
 		return fanfare.EntryAnswer{Answer: fanfare.Stale, Row: fanfare.Batch{BatchRef: ref}}, nil
 	}

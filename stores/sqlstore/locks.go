@@ -55,6 +55,7 @@ func (t *tx) lockAll(units []*unit) error {
 	for _, n := range slices.Sorted(maps.Keys(which)) {
 		if err := t.ask(func(r []driver.Value) error {
 			t.touch(n, integer(r[1]))
+			t.noteState(n, fanfare.SlotState(integer(r[2])))
 			return nil
 		}, which[n].of("slots.share", "slots.update"), int64(n)); err != nil {
 			return err

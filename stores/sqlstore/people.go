@@ -31,7 +31,7 @@ func (s *Store) Slots() int { return s.slots }
 func (s *Store) Recipient(ctx context.Context, externalID string) (fanfare.Recipient, error) {
 	n := fanfare.SlotOf(externalID, s.slots)
 	var p profile
-	err := s.read(ctx, func(c *conn) error {
+	err := s.readSlot(ctx, n, func(c *conn) error {
 		found, err := c.one(func(r []driver.Value) (err error) {
 			p, err = c.scanProfile(n, r)
 			return err

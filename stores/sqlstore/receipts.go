@@ -469,6 +469,9 @@ func (t *tx) log(calls []*marksCall) error {
 	if err := t.lockShard(); err != nil {
 		return err
 	}
+	if err := t.refuseMoving(calls); err != nil {
+		return err
+	}
 	head, err := t.s.syncReceipts(t.conn)
 	if err != nil {
 		for _, call := range calls {
@@ -477,6 +480,9 @@ func (t *tx) log(calls []*marksCall) error {
 		return nil
 	}
 	for _, call := range calls {
+		if call.err != nil {
+			continue
+		}
 		if len(call.receipts) == 1 {
 			if err := t.logItem(head, call, []int{0}); err != nil {
 				return err
@@ -503,6 +509,39 @@ func (t *tx) log(calls []*marksCall) error {
 		}
 	}
 	t.wrote = t.wrote || len(t.marks) > 0
+	return nil
+}
+
+// refuseMoving refuses the calls that have receipts of slots that are not here, or are read only.
+func (t *tx) refuseMoving(calls []*marksCall) error {
+	if !t.s.split.Load() {
+		return nil
+	}
+	var slots []fanfare.Slot
+	asked := make(map[fanfare.Slot]bool, t.s.slots)
+	for _, call := range calls {
+		for i := range call.receipts {
+			if n := call.receipts[i].Slot; !asked[n] {
+				asked[n] = true
+				slots = append(slots, n)
+			}
+		}
+	}
+	slices.Sort(slots)
+	found, err := t.turns(slots)
+	if err != nil {
+		return err
+	}
+	for _, n := range slots {
+		if found[n].Writable() {
+			continue
+		}
+		for _, call := range calls {
+			if slices.ContainsFunc(call.receipts, func(r fanfare.Receipt) bool { return r.Slot == n }) {
+				call.err = moving(n)
+			}
+		}
+	}
 	return nil
 }
 

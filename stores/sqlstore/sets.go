@@ -73,14 +73,17 @@ func (c *conn) add(l *loaded, n fanfare.Slot, name fanfare.SetName, row []driver
 
 // slotRow is a row of slots.
 type slotRow struct {
-	latch   fanfare.Latch
-	next    uint64
-	changed int64
+	latch    fanfare.Latch
+	writable bool
+	next     uint64
+	changed  int64
 }
 
 func (c *conn) slot(n fanfare.Slot) (r slotRow, err error) {
 	found, err := c.one(func(row []driver.Value) error {
-		r.latch = fanfare.Latch{Slot: n, Epoch: integer(row[0]), Open: integer(row[1]) != 0, Rev: integer(row[3])}
+		state := fanfare.SlotState(integer(row[1]))
+		r.writable = state.Writable()
+		r.latch = fanfare.Latch{Slot: n, Epoch: integer(row[0]), Open: state == fanfare.SlotOpen, Rev: integer(row[3])}
 		r.next, r.changed = uint64(integer(row[2])), integer(row[4]) //nolint:gosec // never negative
 		return nil
 	}, "slots.get", int64(n))
@@ -223,7 +226,7 @@ func (s *Store) ChangeSet(ctx context.Context, n fanfare.Slot, name fanfare.SetN
 	if err := s.has(n); err != nil {
 		return 0, 0, err
 	}
-	err = s.writeLocked(ctx, smallWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
+	err = s.writeSlot(ctx, smallWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
 		l, err := t.set(n, name)
 		if err != nil {
 			return err
@@ -263,6 +266,9 @@ func (s *Store) DropSet(ctx context.Context, name fanfare.SetName) error {
 				continue
 			}
 			r, err := t.slot(n)
+			if err == nil && !r.writable {
+				err = moving(n)
+			}
 			if err != nil {
 				return err
 			}
@@ -293,7 +299,7 @@ func (s *Store) Number(ctx context.Context, n fanfare.Slot, count int, in ...fan
 	if err := s.has(n); err != nil {
 		return err
 	}
-	return s.writeLocked(ctx, longWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
+	return s.writeSlot(ctx, longWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
 		r, err := t.slot(n)
 		if err != nil {
 			return err

@@ -143,6 +143,9 @@ func (s *Store) Edit(ctx context.Context, n fanfare.Slot, fn func(fanfare.SlotVi
 		return err
 	}
 	return s.lend(ctx, longWrite, locks{exclusive: []fanfare.Slot{n}}, func(t *tx) error {
+		if err := t.writable(n); err != nil {
+			return err
+		}
 		r, err := t.slot(n)
 		if err != nil {
 			return err

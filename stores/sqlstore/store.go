@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanfare"
@@ -37,6 +38,7 @@ type Store struct {
 	addressKey []byte
 	texts      statements
 	ctx        context.Context // of Open, never cancelled: connections are made with it
+	split      atomic.Bool     // it is one of several shards: a slot may lie elsewhere
 
 	readers  readers
 	writer   *writer
@@ -55,7 +57,7 @@ type Store struct {
 	closed bool
 }
 
-var _ fanfare.Store = (*Store)(nil)
+var _ fanfare.Shard = (*Store)(nil)
 
 // Open opens a database, brings its tables to this version, and makes them if it is empty. Errors: fanfare.ErrForeign, ErrDamaged,
 // ErrReadOnly, ErrFull, ErrUsage (another number of slots).
@@ -103,6 +105,11 @@ func (s *Store) prepare(ctx context.Context, c *conn, slots int) (err error) {
 	}, "addresses.key"); err != nil {
 		return err
 	}
+	is, err := c.member()
+	if err != nil {
+		return err
+	}
+	s.split.Store(is.Installation != "")
 	if slots != 0 && slots != s.slots {
 		return fmt.Errorf("%s: %w: it was made with %d slots, not %d; the number never changes, leave --slots out", c.db.Name(), fanfare.ErrUsage, s.slots, slots)
 	}
@@ -196,7 +203,12 @@ func (s *Store) readSlot(ctx context.Context, n fanfare.Slot, fn func(c *conn) e
 	if err := s.has(n); err != nil {
 		return err
 	}
-	return s.read(ctx, fn)
+	return s.read(ctx, func(c *conn) error {
+		if err := s.readable(c, n); err != nil {
+			return err
+		}
+		return fn(c)
+	})
 }
 
 // readers are connections that read. There is no limit to those in use, since a call may be made within another.

@@ -81,7 +81,7 @@ func (s *Store) Upsert(ctx context.Context, n fanfare.Slot, changes []fanfare.Re
 			return nil, err
 		}
 	}
-	if err := s.writeLocked(ctx, kind, locks{addresses: lockShare, exclusive: []fanfare.Slot{n}}, u.run); err != nil {
+	if err := s.writeSlot(ctx, kind, locks{addresses: lockShare, exclusive: []fanfare.Slot{n}}, u.run); err != nil {
 		return nil, err
 	}
 	return u.done, nil

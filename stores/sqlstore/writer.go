@@ -298,7 +298,8 @@ type tx struct {
 	news      []fanfare.News          // for the log
 	folded    *foldStep
 
-	shardLocked bool // head is known, and stays until the commit
+	states      map[fanfare.Slot]fanfare.SlotState // of slots, as far as they were asked for
+	shardLocked bool                               // head is known, and stays until the commit
 }
 
 // commit raises the head, once for all that was written, and commits: a database that was rolled back shows by its head.
@@ -338,7 +339,7 @@ func (t *tx) raiseHead() error {
 func (t *tx) exec(name string, values ...driver.Value) (int64, error) {
 	n, err := t.conn.exec(name, values...)
 	switch name {
-	case "nodes.put", "leases.put", "rates.put", "shard.alive", "shard.adopt", "erased.purged":
+	case "nodes.put", "leases.put", "rates.put", "shard.alive", "shard.adopt", "erased.purged", "shard.join", "shard.key", "roster.add", "roster.slot", "slots.away":
 	default:
 		t.wrote = t.wrote || n > 0
 	}

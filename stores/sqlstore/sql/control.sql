@@ -39,6 +39,11 @@ ORDER BY started_at DESC, num DESC;
 SELECT m.num, m.id, m.revision, m.phase, m.recall, m.started_at, m.expires_at, r.at FROM inbox_rows r CROSS JOIN message_rows m ON m.num = r.message
 WHERE r.slot = ? AND r.seq = ? AND m.few = 1 AND m.recall <> 'all' AND m.expires_at > ? ORDER BY m.started_at DESC, m.num DESC;
 
+-- name: messages.few_of
+WITH want (num) AS (VALUES /*rows*/(?)/*end*/)
+SELECT m.num, m.id, m.revision, m.phase, m.recall, m.started_at, m.expires_at FROM want w CROSS JOIN message_rows m ON m.num = w.num
+WHERE m.few = 1 AND m.recall <> 'all' AND m.expires_at > ?;
+
 -- name: messages.few_over
 SELECT num FROM message_rows WHERE few = 1 AND expires_at <= ? ORDER BY expires_at LIMIT ?;
 

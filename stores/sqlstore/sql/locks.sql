@@ -7,10 +7,10 @@ SELECT name FROM locks WHERE name = ? /*share locks*/;
 SELECT name FROM locks WHERE name = ? /*update locks*/;
 
 -- name: slots.share
-SELECT slot, changed FROM slots WHERE slot = ? /*share slots*/;
+SELECT slot, changed, open FROM slots WHERE slot = ? /*share slots*/;
 
 -- name: slots.update
-SELECT slot, changed FROM slots WHERE slot = ? /*update slots*/;
+SELECT slot, changed, open FROM slots WHERE slot = ? /*update slots*/;
 
 -- name: latch.share
 WITH want (message, slot) AS (VALUES /*rows*/(?, ?)/*end*/)

@@ -31,7 +31,7 @@ FROM want w CROSS JOIN message_slots m ON m.message = w.message AND m.slot = w.s
 
 -- name: latch.of_message
 SELECT s.slot, s.epoch, s.open, s.rev, m.phase, m.generation, m.frozen, m.few
-FROM message_slots m CROSS JOIN slots s ON s.slot = m.slot WHERE m.message = ? ORDER BY m.slot;
+FROM message_slots m CROSS JOIN slots s ON s.slot = m.slot WHERE m.message = ? AND s.open <> 0 ORDER BY m.slot;
 
 -- name: latch.spread
 INSERT INTO message_slots (message, slot, frozen, phase, generation, people) VALUES (?, ?, 0, ?, ?, 0)
@@ -48,10 +48,10 @@ UPDATE message_slots SET frozen = 1, people = ?, few = ? WHERE message = ? AND s
 DELETE FROM message_slots WHERE message = ? AND slot = ?;
 
 -- name: latch.few
-SELECT slot FROM message_slots WHERE message = ? AND few = 1;
+SELECT slot FROM message_slots WHERE message = ? AND few = 1 AND slot IN (SELECT slot FROM slots WHERE open IN (1, 2));
 
 -- name: latch.many
-UPDATE message_slots SET few = 0 WHERE message = ? AND few = 1;
+UPDATE message_slots SET few = 0 WHERE message = ? AND few = 1 AND slot IN (SELECT slot FROM slots WHERE open IN (1, 2));
 
 -- name: inbox_rows.put
 INSERT INTO inbox_rows (slot, seq, message, at) VALUES /*rows*/(?, ?, ?, ?)/*end*/
@@ -65,6 +65,9 @@ DELETE FROM inbox_rows WHERE slot = ? AND message = ?;
 
 -- name: inbox_rows.owners
 SELECT DISTINCT seq FROM inbox_rows WHERE slot = ? AND seq >= ? AND seq <= ? ORDER BY seq;
+
+-- name: inbox_rows.of
+SELECT message, at FROM inbox_rows WHERE slot = ? AND seq = ? ORDER BY message;
 
 -- name: inbox_rows.all
 SELECT seq, message FROM inbox_rows WHERE slot = ? ORDER BY seq, message;
@@ -150,7 +153,7 @@ SELECT batch FROM batches WHERE message = ? AND slot = ? AND state <> 3 ORDER BY
 SELECT batch FROM batches WHERE message = ? AND slot = ? ORDER BY batch DESC LIMIT 1;
 
 -- name: batches.owned
-SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.owner = ? AND b.incarnation < ? ORDER BY b.slot, b.batch /*update b*/;
+SELECT 0, /*batch*/ FROM batches b WHERE b.message = ? AND b.owner = ? AND b.incarnation < ? AND b.slot IN (SELECT slot FROM slots WHERE open IN (1, 2)) ORDER BY b.slot, b.batch /*update b*/;
 
 -- name: batches.claims
 SELECT batch, owner IS NOT NULL AND lease_until > ? AS live FROM batches
