@@ -309,9 +309,10 @@ const (
 	NewsDelivered NewsKind = 1 // to people of a slot, or taken back from there: by a claim that delivers, or an amendment
 	NewsMessage   NewsKind = 2 // an inbox message: it was started, corrected, recalled, … The control shard's log has it
 	NewsPeople    NewsKind = 3 // the profile of somebody of a slot who was there before, or they were erased
-	NewsMoved     NewsKind = 4 // a slot came from another shard, or went there: whatever was read of it here may be old
 	// NewsDeliveredFew: a message to few; somebody may have rows who had none.
 	NewsDeliveredFew NewsKind = 4
+	// NewsMoved: a slot came from another shard, or went there: whatever was read of it may be old.
+	NewsMoved NewsKind = 5
 )
 
 // News says that a picture of something is no longer true. It does not say what is.

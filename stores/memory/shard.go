@@ -74,6 +74,10 @@ func (s *Store) TurnSlot(ctx context.Context, was, now fanfare.SlotTurn) error {
 		return fmt.Errorf("slot %d: %w", was.Slot, fanfare.ErrConflict)
 	}
 	s.slots[was.Slot].turn = now
+	s.wrote(now.Slot)
+	if was.State.Readable() != now.State.Readable() {
+		s.tell(s.ShardOf(now.Slot), fanfare.News{Kind: fanfare.NewsMoved, Slot: now.Slot})
+	}
 	return nil
 }
 

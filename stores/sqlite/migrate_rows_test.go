@@ -56,6 +56,7 @@ func TestMigrateFrom10(t *testing.T) {
 	must(s.Close())
 	behind(t, name, `DROP TABLE inbox_rows; DROP INDEX messages_inbox; DROP INDEX messages_few; DROP INDEX messages_few_recalled;
 		ALTER TABLE message_rows DROP COLUMN few; ALTER TABLE message_slots DROP COLUMN few; ALTER TABLE shard DROP COLUMN folds;
+		DROP TABLE shards; DROP TABLE slot_map; ALTER TABLE shard DROP COLUMN installation; ALTER TABLE shard DROP COLUMN number;
 		CREATE INDEX messages_inbox ON message_rows (started_at DESC, num DESC, expires_at) WHERE channel = 'inbox' AND started_at > 0 AND recall <> 'all' AND test = 0;
 		DELETE FROM fanfare_schema WHERE version > 10`)
 	s = open()

@@ -329,7 +329,7 @@ func decodeLog(packed []byte, forget func(audienceKey), news func(fanfare.News),
 		at, kinds, source, count := stamp(head[2])<<2, head[3]>>2, stamp(head[3]&3), head[4]
 		if kinds == 0 {
 			switch kind := head[2]; {
-			case count != 0 || source != 0 || kind > uint64(fanfare.NewsDeliveredFew):
+			case count != 0 || source != 0 || kind > uint64(fanfare.NewsMoved):
 				return damaged
 			case kind == 0:
 				forget(item)

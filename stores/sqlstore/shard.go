@@ -185,10 +185,9 @@ func (s *Store) TurnSlot(ctx context.Context, was, now fanfare.SlotTurn) error {
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%s: how slot %d lies here: %w", s.db.Name(), was.Slot, fanfare.ErrConflict)
 		}
-		if err != nil || was.State.Readable() == now.State.Readable() {
-			return err
+		if err == nil && was.State.Readable() != now.State.Readable() {
+			t.tell(fanfare.News{Kind: fanfare.NewsMoved, Slot: now.Slot})
 		}
-		_, err = t.exec("shard.moved")
 		return err
 	})
 }

@@ -7,9 +7,6 @@ UPDATE shard SET installation = ?, number = ? WHERE id = 1;
 -- name: shard.key
 UPDATE address_key SET value = ? WHERE id = 1;
 
--- name: shard.moved
-UPDATE shard SET moves = moves + 1 WHERE id = 1;
-
 -- name: slots.turns
 SELECT slot, epoch, open FROM slots ORDER BY slot;
 

@@ -1,8 +1,7 @@
 -- Several databases as shards of one installation (stores/sharded). Each knows which one it is; the first one keeps the list of them and where
--- each slot lies. shard.moves rises whenever a slot comes or goes. slots.open says more now: 0 away, 1 open, 2 draining, 3 closed.
+-- each slot lies. slots.open says more now: 0 away, 1 open, 2 draining, 3 closed.
 ALTER TABLE shard ADD COLUMN installation TEXT NOT NULL DEFAULT '';
 ALTER TABLE shard ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE shard ADD COLUMN moves INTEGER NOT NULL DEFAULT 0;
 
 CREATE TABLE shards (
   number   INTEGER PRIMARY KEY,
