@@ -24,7 +24,7 @@ type serveCommand struct {
 	Config       string      `help:"Configuration file (TOML)." type:"path"`
 	PublicURL    string      `name:"public-url" help:"Where recipients reach this server, for links in mail: https://news.example.org."`
 	Store        []string    `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder)."`
-	Queue        string      `help:"What carries tasks: memory:, nats://host:port." default:"memory:"`
+	Queue        string      `help:"What carries tasks: memory:, nats://host:port, amqp://host:port." default:"memory:"`
 	Roles        []string    `help:"What this node does: api, planner, worker." default:"api,planner,worker"`
 	Slots        int         `help:"Number of slots of a new installation (default 16); never changes."`
 	Node         string      `help:"Name this node for good (default: kept in the data folder)."`

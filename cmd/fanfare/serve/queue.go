@@ -8,6 +8,7 @@ import (
 	"fanfare"
 	"fanfare/queues/memory"
 	"fanfare/queues/nats"
+	"fanfare/queues/rabbitmq"
 )
 
 // openQueue opens the queue that a URL names. A broker that is away is no error: it is waited for.
@@ -18,8 +19,10 @@ func openQueue(raw string, log *slog.Logger) (q fanfare.Queue, err error) {
 		return memory.New(), nil
 	case scheme == "nats":
 		q, err = nats.Open(raw, log)
+	case scheme == "amqp", scheme == "amqps":
+		q, err = rabbitmq.Open(raw, log)
 	default:
-		return nil, fmt.Errorf("%w: --queue %s: there are memory: and nats://host:port", fanfare.ErrUsage, redacted(raw))
+		return nil, fmt.Errorf("%w: --queue %s: there are memory:, nats://host:port and amqp://host:port", fanfare.ErrUsage, redacted(raw))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--queue: %w", err)

@@ -70,7 +70,10 @@ func launch(t *testing.T, dir string, c Config) *running {
 	r := &running{t: t, dir: dir, ended: make(chan error, 1), log: &lines{at: make(chan string, 1)}}
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())
-	c.Data, c.Listen, c.Queue, c.Version = dir, "127.0.0.1:0", "memory:", "test"
+	c.Data, c.Listen, c.Version = dir, "127.0.0.1:0", "test"
+	if c.Queue == "" {
+		c.Queue = "memory:"
+	}
 	if c.Roles == nil {
 		c.Roles = []string{"api", "planner", "worker"}
 	}
