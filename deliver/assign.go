@@ -92,10 +92,10 @@ func (c *Core) pick(l *lane) (best *message, of *claim, n int) {
 			continue
 		}
 		most := min(l.Provider.Chunk, len(cl.queue))
-		if most = c.permit(&m.permits, most); most == 0 {
+		if most = c.permit(&m.permits, most, func() int { return c.queuedOf(l, m) }); most == 0 {
 			continue
 		}
-		if most = c.permit(&l.permits, most); most == 0 {
+		if most = c.permit(&l.permits, most, func() int { return c.queuedOf(l, nil) }); most == 0 {
 			continue
 		}
 		best, of, n = m, cl, most

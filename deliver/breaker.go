@@ -57,21 +57,27 @@ func hard(err error) bool {
 	return errors.As(err, &e) && (e.Busy || e.Auth)
 }
 
-// permits are what a rate grants this node: those of one window, for as long as a window lasts.
+// permits are what a rate grants this node: those of one window, until the window ends.
 type permits struct {
 	name   string
 	rate   float64
 	asked  bool
+	want   int // that was asked for
 	have   int
+	used   int     // of those granted last
+	most   int     // that it asks for, by what it used lately; 0: as many as a window has
 	until  Instant // what it has is lost then
 	askAt  Instant // no more are to be had before
 	wanted bool    // somebody waits for one
 	debt   int     // people who were delivered to before there were permits
 }
 
+// leastShare is the part of a window that is asked for at least, however little was used of the last one.
+const leastShare = 8
+
 func (p *permits) set(name string, rate float64) {
 	if p.rate != rate {
-		p.have, p.askAt = 0, 0
+		p.have, p.used, p.most, p.askAt = 0, 0, 0, 0
 		if rate == 0 {
 			p.debt, p.wanted = 0, false
 		}
@@ -87,8 +93,9 @@ func (p *permits) next() Instant {
 	return p.askAt
 }
 
-// permit tells how many of want may be begun by a rate; where there are none it asks for them.
-func (c *Core) permit(p *permits, want int) int {
+// permit tells how many of want may be begun by a rate; where there are none it asks for them, need in all: no more than could be used, so that
+// another node has the rest.
+func (c *Core) permit(p *permits, want int, need func() int) int {
 	if p.rate <= 0 {
 		return want
 	}
@@ -96,19 +103,44 @@ func (c *Core) permit(p *permits, want int) int {
 		p.wanted = false
 		return min(want, p.have)
 	}
-	p.have, p.wanted = 0, true
+	p.wanted = true
 	if !p.asked && c.now >= p.askAt {
 		p.asked = true
-		most := int(math.Ceil(p.rate/5)) + 1
-		c.do(Reserve{Name: p.name, Rate: p.rate, Want: most})
+		p.learn()
+		p.have = 0
+		p.want = max(want, min(p.most, need()))
+		c.do(Reserve{Name: p.name, Rate: p.rate, Want: p.want})
 	}
 	return 0
 }
 
+// learn reckons how many permits the node can use in a window: where it lost some a little more than it used, else twice as many as before.
+func (p *permits) learn() {
+	window := int(math.Ceil(p.rate/5)) + 1
+	switch {
+	case p.most == 0:
+		p.most = window
+	case p.have > 0:
+		p.most = min(window, max(p.used+p.used/4+1, window/leastShare))
+	case p.used > 0:
+		p.most = min(window, 2*p.most)
+	}
+}
+
 func (p *permits) use(n int) {
 	if p.rate > 0 {
-		p.have -= n
+		p.have, p.used = p.have-n, p.used+n
 	}
+}
+
+// queuedOf counts the members of a message's claims in a lane, or of all messages there, that could be begun.
+func (c *Core) queuedOf(l *lane, m *message) (n int) {
+	for _, cl := range c.claims {
+		if cl.lane == l && (m == nil || cl.message == m) && !cl.dropped && !c.stopped(cl) {
+			n += len(cl.queue)
+		}
+	}
+	return n
 }
 
 func (c *Core) permitted(e Permitted) {
@@ -122,7 +154,11 @@ func (c *Core) permitted(e Permitted) {
 		return
 	}
 	end := time.UnixMilli((e.Window + 1) * fanfare.RateWindow.Milliseconds())
-	p.have, p.until, p.askAt = e.Granted, c.now.After(fanfare.RateWindow), c.now.After(max(0, end.Sub(e.At)))
+	left := min(max(0, end.Sub(e.At)), fanfare.RateWindow) // as of the database's clock; only the difference counts, whatever clock this node has
+	p.have, p.used, p.until, p.askAt = e.Granted, 0, c.now.After(left), c.now.After(left)
+	if e.Granted == p.want && p.want <= int(p.rate/5) { // there may be more, should more be needed
+		p.askAt = c.now
+	}
 }
 
 func (c *Core) permitsOf(name string) *permits {

@@ -64,10 +64,11 @@ func (c *Core) payOff(p *permits) {
 	if p.debt <= 0 {
 		return
 	}
-	n := c.permit(p, p.debt)
+	debt := func() int { return p.debt }
+	n := c.permit(p, p.debt, debt)
 	p.use(n)
 	if p.debt -= n; p.debt > 0 && p.have == 0 {
-		c.permit(p, p.debt) // asks for those of the next window
+		c.permit(p, p.debt, debt) // asks for those of the next window
 	}
 	p.wanted = p.debt > 0
 }
