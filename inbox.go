@@ -58,8 +58,8 @@ type Inboxes interface {
 	// SweepInboxes takes out rows of messages that are in no inbox any more, at most about a thousand; from then on these count as messages to
 	// many, so whichever comes back is found by its sets. more: there are others.
 	SweepInboxes(ctx context.Context) (more bool, err error)
-	// InboxChunk tells of 65,536 numbers of a slot, seq from chunk·65,536 on, to whom of them each of the messages was delivered; one answer
-	// each, in order, all of one snapshot.
+	// InboxChunk tells of 65,536 numbers of a slot, seq from chunk·65,536 on, to whom of them each of the messages was delivered and who marked
+	// it, delivered or not; one answer each, in order, all of one snapshot.
 	InboxChunk(ctx context.Context, s Slot, chunk uint16, messages []MessageNum) ([]InboxPart, error)
 }
 
@@ -68,5 +68,19 @@ type InboxPart struct {
 	Members *set.Set  // nil: nobody (yet)
 	At      time.Time // of the delivery
 	Open    bool      // there is a batch that is not done: more may come
-	Damaged error     // ErrDamaged: its row cannot be read, nothing else is set
+	Damaged error     // ErrDamaged: its row cannot be read, of what lies above nothing else is set
+
+	Marks        map[ReceiptKind]InboxMarks // of InboxKinds; a kind that nobody has is left out
+	MarksDamaged error                      // ErrDamaged: some marks cannot be read, none are told
+}
+
+// InboxKinds lists what an inbox has to know of its messages. It is not to be changed.
+func InboxKinds() []ReceiptKind {
+	return []ReceiptKind{ReceiptSeen, ReceiptRead, ReceiptUnread, ReceiptArchived}
+}
+
+// InboxMarks is when a fact of some people of a chunk was, by the low halves of their seqs, ascending.
+type InboxMarks struct {
+	Lows []uint16
+	At   []Minute
 }

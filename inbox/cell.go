@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -20,7 +21,18 @@ const (
 	few   = 2048 // up to here the numbers themselves take less
 )
 
-func blockOf(members *set.Set, chunk uint16) block {
+// blocks finds those that hold the same people: most messages go to audiences that others went to, and share their block.
+type blocks struct {
+	seed    maphash.Seed
+	by      map[uint64][]block // by a hash of their words
+	scratch *[words]uint64
+}
+
+func newBlocks() *blocks {
+	return &blocks{seed: maphash.MakeSeed(), by: make(map[uint64][]block), scratch: new([words]uint64)}
+}
+
+func (s *blocks) of(members *set.Set, chunk uint16) block {
 	b := block{n: members.Len()}
 	if b.n <= few {
 		b.lows = make([]uint16, 0, b.n)
@@ -29,8 +41,17 @@ func blockOf(members *set.Set, chunk uint16) block {
 		}
 		return b
 	}
+	clear(s.scratch[:])
+	members.Words(chunk, s.scratch)
+	hash := maphash.Comparable(s.seed, *s.scratch)
+	for _, o := range s.by[hash] {
+		if *o.words == *s.scratch {
+			return o
+		}
+	}
 	b.words = new([words]uint64)
-	members.Words(chunk, b.words)
+	*b.words = *s.scratch
+	s.by[hash] = append(s.by[hash], b)
 	return b
 }
 
@@ -47,11 +68,6 @@ func (b *block) bytes() int {
 		return words * 8
 	}
 	return 2 * len(b.lows)
-}
-
-// same says whether two blocks hold the same people: most messages go to audiences that others went to, and share their block.
-func (b *block) same(o *block) bool {
-	return b.n == o.n && (b.words == nil && slices.Equal(b.lows, o.lows) || b.words != nil && (b.words == o.words || *b.words == *o.words))
 }
 
 // marks is when a fact of some of a chunk's people was.

@@ -387,7 +387,7 @@ func (r *Reader) read(ctx context.Context, at place, missing []fanfare.InboxMess
 	if err != nil {
 		return nil, err
 	}
-	var last *cell // with a block that others may share
+	shared := newBlocks()
 	for i, p := range parts {
 		frozen, over := goesOn(missing[i].Phase)
 		if p.Damaged != nil {
@@ -400,12 +400,12 @@ func (r *Reader) read(ctx context.Context, at place, missing []fanfare.InboxMess
 			}
 			continue
 		}
-		if c.to = blockOf(p.Members, at.chunk); last != nil && last.to.same(&c.to) {
-			c.to = last.to
-		}
-		last = c
-		if err := r.marks(ctx, at, nums[i], c); err != nil {
+		if err := r.damaged(nums[i], p.MarksDamaged); err != nil {
 			return nil, err
+		}
+		c.to = shared.of(p.Members, at.chunk)
+		for kind, of := range c.kinds() {
+			of.lows, of.at = p.Marks[kind].Lows, p.Marks[kind].At
 		}
 		cells[nums[i]] = c
 	}
@@ -419,43 +419,6 @@ func goesOn(p fanfare.Phase) (frozen, over bool) {
 		return true, false
 	}
 	return p.Final(), p.Final()
-}
-
-// marks reads who of a chunk has marked a message, and when.
-func (r *Reader) marks(ctx context.Context, at place, m fanfare.MessageNum, c *cell) error {
-	counts, err := r.Store.ReceiptCounts(ctx, m, at.slot)
-	if err != nil || len(counts) == 0 {
-		return r.damaged(m, err)
-	}
-	kinds := c.kinds()
-	marked := set.New()
-	for kind := range kinds {
-		if counts[kind] == 0 {
-			continue
-		}
-		members, err := r.Store.ReceiptSet(ctx, m, at.slot, kind)
-		if err != nil {
-			return r.damaged(m, err)
-		}
-		first := uint64(at.chunk) << 16
-		marked.Union(set.And(members, set.Range(first, first+set.ChunkSize)))
-	}
-	seqs := marked.ToArray()
-	if len(seqs) == 0 {
-		return nil
-	}
-	times, err := r.Store.ReceiptTimes(ctx, m, at.slot, seqs)
-	if err != nil {
-		return r.damaged(m, err)
-	}
-	for i := range times {
-		for kind, of := range kinds {
-			if stamp := times[i][kind]; stamp.At != 0 {
-				of.lows, of.at = append(of.lows, uint16(seqs[i])), append(of.at, stamp.At) //nolint:gosec // the low half
-			}
-		}
-	}
-	return nil
 }
 
 // damaged lets an inbox be shown though some marks of one message cannot be read: the doctor names them.

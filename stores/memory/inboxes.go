@@ -197,6 +197,7 @@ func (s *Store) InboxChunk(ctx context.Context, n fanfare.Slot, chunk uint16, me
 	parts := make([]fanfare.InboxPart, len(messages))
 	first := uint64(chunk) << 16
 	for i, m := range messages {
+		parts[i].Marks, parts[i].MarksDamaged = s.inboxMarks(sl, m, n, chunk)
 		w := sl.messages[m]
 		if w == nil || w.parts[fanfare.PartSend] == nil {
 			continue
@@ -231,4 +232,31 @@ func (s *Store) InboxChunk(ctx context.Context, n fanfare.Slot, chunk uint16, me
 		}
 	}
 	return parts, nil
+}
+
+func (s *Store) inboxMarks(sl *slot, m fanfare.MessageNum, n fanfare.Slot, chunk uint16) (map[fanfare.ReceiptKind]fanfare.InboxMarks, error) {
+	var marks map[fanfare.ReceiptKind]fanfare.InboxMarks
+	for _, kind := range fanfare.InboxKinds() {
+		if row := (receiptRow{m, n, kind, chunk}); s.damagedReceipts[row] {
+			return nil, damagedReceipts(row)
+		}
+		var of fanfare.InboxMarks
+		for seq, known := range sl.receipts[m] {
+			if uint16(seq>>16) == chunk && known[kind].At != 0 { //nolint:gosec // the high half
+				of.Lows = append(of.Lows, uint16(seq)) //nolint:gosec // the low half
+			}
+		}
+		if len(of.Lows) == 0 {
+			continue
+		}
+		slices.Sort(of.Lows)
+		for _, low := range of.Lows {
+			of.At = append(of.At, sl.receipts[m][fanfare.Seq(chunk)<<16|fanfare.Seq(low)][kind].At)
+		}
+		if marks == nil {
+			marks = make(map[fanfare.ReceiptKind]fanfare.InboxMarks)
+		}
+		marks[kind] = of
+	}
+	return marks, nil
 }

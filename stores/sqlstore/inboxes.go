@@ -272,44 +272,128 @@ func (g *group) putInboxRows(r fanfare.BatchRef, members *set.Set, ranks []int) 
 
 // InboxChunk implements fanfare.Inboxes. A batch of the inbox is a row of the audience, so its number is how many rows lie before.
 func (s *Store) InboxChunk(ctx context.Context, n fanfare.Slot, chunk uint16, messages []fanfare.MessageNum) ([]fanfare.InboxPart, error) {
-	parts := make([]fanfare.InboxPart, len(messages))
 	values := make([]driver.Value, 0, 2*len(messages))
 	for i, m := range messages {
 		values = append(values, int64(i), int64(m))
 	}
-	err := s.readSlot(ctx, n, func(c *conn) error {
-		var excepted []int
-		if err := c.queryRows(func(r []driver.Value) error {
-			i := int(integer(r[0]))
-			some, err := c.inboxPart(r, &parts[i])
-			if some {
-				excepted = append(excepted, i)
-			}
-			if errors.Is(err, fanfare.ErrDamaged) {
-				parts[i] = fanfare.InboxPart{Damaged: c.damagedRow(rowOfAudience(audienceKey{messages[i], n}, fanfare.PartSend, int64(chunk)), err)}
-				return nil
-			}
-			return err
-		}, "audiences.inbox", 2, values, int64(n), int64(chunk)); err != nil {
-			return err
-		}
-		for _, i := range excepted {
-			first := int64(chunk) << 16
-			if err := c.query(func(r []driver.Value) error {
-				if e := scanException(r); e.Result != fanfare.ResultSent {
-					parts[i].Members.Remove(e.Seq)
-				}
-				return nil
-			}, "exceptions.range", int64(messages[i]), int64(n), first, first+set.ChunkSize-1, int64(set.ChunkSize)); err != nil {
+	for {
+		parts := make([]fanfare.InboxPart, len(messages))
+		forgets := s.receipts.forgotten() // before the snapshot is taken
+		err := s.readSlot(ctx, n, func(c *conn) error {
+			if err := c.inboxParts(n, chunk, messages, values, parts); err != nil {
 				return err
 			}
+			return s.chunkMarks(c, n, chunk, messages, values, forgets, parts)
+		})
+		if err == nil {
+			return parts, nil
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		if !errors.Is(err, errOldSnapshot) {
+			return nil, err
+		}
 	}
-	return parts, nil
+}
+
+// inboxParts reads to whom of a chunk messages were delivered; values are their places in parts and numbers.
+func (c *conn) inboxParts(n fanfare.Slot, chunk uint16, messages []fanfare.MessageNum, values []driver.Value, parts []fanfare.InboxPart) error {
+	var excepted []int
+	if err := c.queryRows(func(r []driver.Value) error {
+		i := int(integer(r[0]))
+		some, err := c.inboxPart(r, &parts[i])
+		if some {
+			excepted = append(excepted, i)
+		}
+		if errors.Is(err, fanfare.ErrDamaged) {
+			parts[i] = fanfare.InboxPart{Damaged: c.damagedRow(rowOfAudience(audienceKey{messages[i], n}, fanfare.PartSend, int64(chunk)), err)}
+			return nil
+		}
+		return err
+	}, "audiences.inbox", 2, values, int64(n), int64(chunk)); err != nil {
+		return err
+	}
+	for _, i := range excepted {
+		first := int64(chunk) << 16
+		if err := c.query(func(r []driver.Value) error {
+			if e := scanException(r); e.Result != fanfare.ResultSent {
+				parts[i].Members.Remove(e.Seq)
+			}
+			return nil
+		}, "exceptions.range", int64(messages[i]), int64(n), first, first+set.ChunkSize-1, int64(set.ChunkSize)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunkMarks reads who of a chunk marked messages: all rows by one statement, and what the log says over them. They are not kept: whoever asks
+// keeps what they need of them. forgets was counted before the snapshot.
+func (s *Store) chunkMarks(c *conn, n fanfare.Slot, chunk uint16, messages []fanfare.MessageNum, values []driver.Value, forgets int64, parts []fanfare.InboxPart) error {
+	head, err := s.syncReceipts(c)
+	if err != nil {
+		return err
+	}
+	rows := make(map[receiptRow]*stamped)
+	if err := c.queryRows(func(r []driver.Value) error {
+		i := int(integer(r[0]))
+		at := receiptRow{audienceKey{messages[i], n}, fanfare.ReceiptKind(integer(r[1])), chunk} //nolint:gosec // as asked for
+		row, err := scanStamped(r[2:])
+		if errors.Is(err, fanfare.ErrDamaged) {
+			parts[i].MarksDamaged = c.damagedRow(at.String(), err)
+			return nil
+		}
+		rows[at] = &row
+		return err
+	}, "receipts.inbox", 2, values, int64(n), int64(chunk)); err != nil {
+		return err
+	}
+	cache := &s.receipts
+	cache.mu.Lock()
+	defer cache.mu.Unlock()
+	if head < cache.foldedHere || cache.forgets != forgets { // the log in memory no longer has what these rows lack
+		return errOldSnapshot
+	}
+	for i := range parts {
+		if parts[i].MarksDamaged != nil {
+			continue
+		}
+		k := audienceKey{messages[i], n}
+		it := cache.items[k]
+		for _, kind := range fanfare.InboxKinds() {
+			row := rows[receiptRow{k, kind, chunk}]
+			if it != nil {
+				if said := it.kinds[kind].find(chunk); said != nil && len(said.over) > 0 {
+					row = row.merged(chunk, said.over)
+				}
+			}
+			if row == nil {
+				continue
+			}
+			if parts[i].Marks == nil {
+				parts[i].Marks = make(map[fanfare.ReceiptKind]fanfare.InboxMarks)
+			}
+			parts[i].Marks[kind] = row.marks()
+		}
+	}
+	return nil
+}
+
+// marks gives the members and when the fact was of each.
+func (r *stamped) marks() fanfare.InboxMarks {
+	m := fanfare.InboxMarks{Lows: make([]uint16, 0, r.n), At: make([]fanfare.Minute, 0, r.n)}
+	for seq := range r.members.All() {
+		m.Lows = append(m.Lows, uint16(seq)) //nolint:gosec // the low half
+	}
+	for _, s := range r.all() {
+		m.At = append(m.At, s.minute())
+	}
+	return m
+}
+
+// forgotten counts how often something was forgotten.
+func (c *receiptCache) forgotten() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.forgets
 }
 
 // inboxPart reads a row of audiences.inbox. some: who has an exception is still to be taken out.

@@ -98,6 +98,47 @@ func (p picture) same(x *fixture, st fanfare.Store, m fanfare.MessageNum, when s
 			}
 			x.same(times[i], *known, fmt.Sprintf("%s: slot %d, seq %d", when, s, seq))
 		}
+		p.sameChunks(x, st, m, s, when)
+	}
+}
+
+// sameChunks compares what a store tells for inboxes: that needs no delivery.
+func (p picture) sameChunks(x *fixture, st fanfare.Store, m fanfare.MessageNum, s fanfare.Slot, when string) {
+	x.t.Helper()
+	want := map[uint16]map[fanfare.ReceiptKind]fanfare.InboxMarks{0: nil, 3: nil} // asked of in any case
+	people := make(map[uint16][]fanfare.Seq)
+	for who := range p[m] {
+		if who.Slot == s {
+			chunk := uint16(who.Seq >> 16) //nolint:gosec // the high half
+			people[chunk], want[chunk] = append(people[chunk], who.Seq), nil
+		}
+	}
+	for chunk, seqs := range people {
+		slices.Sort(seqs)
+		marks := make(map[fanfare.ReceiptKind]fanfare.InboxMarks)
+		for _, k := range fanfare.InboxKinds() {
+			for _, seq := range seqs {
+				if at := p[m][fanfare.Person{Slot: s, Seq: seq}][k].At; at != 0 {
+					of := marks[k]
+					marks[k] = fanfare.InboxMarks{Lows: append(of.Lows, uint16(seq)), At: append(of.At, at)} //nolint:gosec // the low half
+				}
+			}
+		}
+		if len(marks) > 0 {
+			want[chunk] = marks
+		}
+	}
+	for chunk, marks := range want {
+		parts, err := st.InboxChunk(x.ctx, s, chunk, []fanfare.MessageNum{m + 1000, m, m})
+		x.ok(err)
+		for i, p := range parts {
+			x.ok(p.MarksDamaged)
+			if i == 0 {
+				x.same(p.Marks, map[fanfare.ReceiptKind]fanfare.InboxMarks(nil), when+": marks of no message")
+				continue
+			}
+			x.same(p.Marks, marks, fmt.Sprintf("%s: slot %d, chunk %d of inboxes", when, s, chunk))
+		}
 	}
 }
 
@@ -594,6 +635,13 @@ func receiptsDamage(x *fixture) {
 		x.t.Errorf("check finds %q", found)
 	}
 	x.folded(x.Store) // what is damaged takes no part
+	for chunk, is := range []bool{true, false} {
+		parts, err := x.InboxChunk(x.ctx, 1, uint16(chunk), []fanfare.MessageNum{m}) //nolint:gosec // small
+		x.ok(err)
+		if p := parts[0]; errors.Is(p.MarksDamaged, fanfare.ErrDamaged) != is || p.Damaged != nil || (len(p.Marks) == 0) != is {
+			x.t.Errorf("chunk %d of inboxes: %+v", chunk, p)
+		}
+	}
 	p.same(x, x.Store, m+1, "another message")
 	read, err := x.ReceiptSet(x.ctx, m, 2, fanfare.ReceiptRead)
 	x.ok(err)

@@ -28,6 +28,11 @@ SELECT chunk, n, crc, members FROM receipt_sets WHERE message = ? AND slot = ? A
 -- name: receipts.row
 SELECT chunk, n, crc, members, times_crc, base, minutes, sources FROM receipt_sets WHERE message = ? AND slot = ? AND kind = ? AND chunk = ?;
 
+-- name: receipts.inbox
+WITH want (place, message) AS (VALUES /*rows*/(?, ?)/*end*/)
+SELECT w.place, r.kind, r.chunk, r.n, r.crc, r.members, r.times_crc, r.base, r.minutes, r.sources
+FROM want w CROSS JOIN receipt_sets r ON r.message = w.message AND r.slot = ? AND r.kind IN (4, 5, 6, 8) AND r.chunk = ?;
+
 -- name: receipts.put
 INSERT INTO receipt_sets (message, slot, kind, chunk, n, crc, members, times_crc, base, minutes, sources) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (message, slot, kind, chunk) DO UPDATE SET n = excluded.n, crc = excluded.crc, times_crc = excluded.times_crc, base = excluded.base,
