@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 )
 
 // SetErased holds whoever was created with the external id or an address of somebody who was erased, and has not consented anew. It
@@ -24,6 +25,9 @@ type Erasing interface {
 	// to all others first, then erases in the slot's, last it clears the control tables: stopped between them an address is suppressed
 	// though its owner is there, or an answer still names somebody who is not; to erase once more completes it.
 	Erase(ctx context.Context, s Slot, ids []string) ([]Erased, error)
+	// Known finds a recipient by external id, and when somebody who had the id before was erased last, by the database's clock; zero: nobody
+	// was. ErrNotFound: nobody has it now.
+	Known(ctx context.Context, externalID string) (who Person, erased time.Time, err error)
 	// Purge takes what was erased, or overwritten before, out of the store's files: where a row was its bytes stay until then. more says
 	// that it is to be called again in a moment, since somebody reads what was before. Close does the same.
 	Purge(ctx context.Context) (more bool, err error)

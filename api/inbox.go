@@ -22,8 +22,8 @@ import (
 
 // Inbox reads and marks recipients' own inboxes.
 type Inbox interface {
-	// Who finds somebody by external id; fanfare.ErrNotFound.
-	Who(ctx context.Context, externalID string) (fanfare.Person, error)
+	// Who finds somebody by external id, and when somebody who had it before was erased last, zero: nobody was; fanfare.ErrNotFound.
+	Who(ctx context.Context, externalID string) (who fanfare.Person, erased time.Time, err error)
 	// Page reads a page; an error that is fanfare.ErrUsage says that the cursor is none.
 	Page(ctx context.Context, who fanfare.Person, q InboxQuery) (InboxPage, error)
 	Count(ctx context.Context, who fanfare.Person) (InboxCounts, error)
@@ -96,17 +96,21 @@ type recipient struct {
 	who fanfare.Person
 }
 
-// recipientOf finds who a request's token is for.
-func (s *Server) recipientOf(r *http.Request) (fanfare.Person, error) {
-	id, _, err := s.holder(r)
+// recipientOf finds who a request's token is for, and until when it is good.
+func (s *Server) recipientOf(r *http.Request) (who fanfare.Person, until time.Time, err error) {
+	h, err := s.holder(r)
 	if err != nil {
-		return fanfare.Person{}, err
+		return who, until, err
 	}
-	who, err := s.Inbox.Who(r.Context(), id)
-	if errors.Is(err, fanfare.ErrNotFound) {
-		return who, problem(http.StatusUnauthorized, "wrong_token", "The token is not taken: nobody has the external id that its sub names.")
+	who, erased, err := s.Inbox.Who(r.Context(), h.sub)
+	switch {
+	case errors.Is(err, fanfare.ErrNotFound):
+		err = problem(http.StatusUnauthorized, "wrong_token", "The token is not taken: nobody has the external id that its sub names.")
+	case err == nil && !erased.IsZero() && !s.Tokens.since(&h, who, erased):
+		err = problem(http.StatusUnauthorized, "token_of_erased", "The token is not taken: somebody who had the external id was erased, and it does not say that it was made for whoever has it now. "+
+			"Sign a new one that says by iat when it was signed, a minute after the erasure or later, or get one from POST /v1/recipients/{external_id}/token.")
 	}
-	return who, err
+	return who, h.until, err
 }
 
 // own registers a route of recipients themselves. Its handler answers a JSON body, or nil for none.
@@ -139,7 +143,7 @@ func (s *Server) own(o operation, body, answer reflect.Type, h func(ctx context.
 		c := callOf(r.Context())
 		c.route, c.quiet = pattern, true
 		w.Header().Set("Cache-Control", "no-store")
-		who, err := s.recipientOf(r)
+		who, _, err := s.recipientOf(r)
 		var out []byte
 		if err == nil {
 			out, err = h(r.Context(), recipient{r, who})

@@ -83,7 +83,7 @@ type tokenView struct {
 func (s *Server) inboxKeyRoutes() {
 	const at = "/v1/inbox_keys"
 	route(s, operation{method: http.MethodPost, path: at, id: "create-inbox-key", tag: "inbox", scope: scopeKeysWrite, status: http.StatusCreated, keyed: true, secret: true, summary: "Make a key to sign inbox tokens with",
-		doc: `A token is a JWT signed with HS256: {"sub": external id, "aud": "fanfare-inbox", "exp": seconds}. To change keys make a new one, sign with it, and revoke the old one when its last token has ended. At most 20.`}, s.createInboxKey)
+		doc: `A token is a JWT signed with HS256: {"sub": external id, "aud": "fanfare-inbox", "exp": seconds}, and better "iat": seconds, when it was signed: without it, it is not taken for an external id of somebody who was erased. To change keys make a new one, sign with it, and revoke the old one when its last token has ended. At most 20.`}, s.createInboxKey)
 	route(s, operation{method: http.MethodGet, path: at, id: "list-inbox-keys", tag: "inbox", scope: scopeKeysWrite, summary: "List keys of inbox tokens"}, s.listInboxKeys)
 	routeNone(s, operation{method: http.MethodDelete, path: at + "/{id}", id: "delete-inbox-key", tag: "inbox", scope: scopeKeysWrite, summary: "Revoke a key of inbox tokens",
 		doc: "Its tokens are refused at once on this node, on others within a second."}, s.deleteInboxKey)
@@ -170,7 +170,7 @@ func (s *Server) createToken(ctx context.Context, _ *call, in *tokenIn) (*reply[
 		ttl = time.Duration(in.Body.TTL) * time.Second
 	}
 	until := time.Now().UTC().Add(ttl).Truncate(time.Second)
-	token, err := s.Tokens.mint(r.ExternalID, until)
+	token, err := s.Tokens.mint(r.ExternalID, r.Person, until)
 	if err != nil {
 		return nil, err
 	}

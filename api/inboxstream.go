@@ -64,11 +64,7 @@ func (s *Server) inboxStreamRoute() {
 
 // streamInbox answers an error only if nothing was written yet.
 func (s *Server) streamInbox(w http.ResponseWriter, r *http.Request) error {
-	_, until, err := s.holder(r)
-	if err != nil {
-		return err
-	}
-	who, err := s.recipientOf(r)
+	who, until, err := s.recipientOf(r)
 	if err != nil {
 		return err
 	}
@@ -93,7 +89,7 @@ func (s *Server) streamInbox(w http.ResponseWriter, r *http.Request) error {
 // stillHolds says whether a token opens the inbox that it opened: its key may be revoked, or its recipient erased, while a stream is open.
 // A database that does not answer says nothing.
 func (s *Server) stillHolds(r *http.Request, was fanfare.Person) bool {
-	who, err := s.recipientOf(r)
+	who, _, err := s.recipientOf(r)
 	if p := (*Problem)(nil); errors.As(err, &p) {
 		return p.Status != http.StatusUnauthorized
 	}

@@ -22,10 +22,11 @@ type doors struct {
 	store api.Store
 }
 
-func (d doors) Who(ctx context.Context, id string) (fanfare.Person, error) {
-	r, err := d.store.Recipient(ctx, id)
-	return fanfare.Person{Slot: r.Slot, Seq: r.Seq}, err
+func (d doors) Who(ctx context.Context, id string) (fanfare.Person, time.Time, error) {
+	return d.store.Known(ctx, id)
 }
+
+func (doors) Count(context.Context, fanfare.Person) (n api.InboxCounts, err error) { return n, nil }
 
 // quiet is a feed and a follower that have no news.
 type quiet struct{}
@@ -38,8 +39,13 @@ func (quiet) Close()                                            {}
 
 // signed is a token as an integrator's server signs it.
 func signed(key, sub string) string {
+	return signedText(key, fmt.Sprintf(`{"sub":%q,"aud":"fanfare-inbox","exp":%d}`, sub, time.Now().Add(time.Hour).Unix()))
+}
+
+// signedText signs claims.
+func signedText(key, claims string) string {
 	b64 := base64.RawURLEncoding.EncodeToString
-	t := b64([]byte(`{"alg":"HS256"}`)) + "." + b64(fmt.Appendf(nil, `{"sub":%q,"aud":"fanfare-inbox","exp":%d}`, sub, time.Now().Add(time.Hour).Unix()))
+	t := b64([]byte(`{"alg":"HS256"}`)) + "." + b64([]byte(claims))
 	mac := hmac.New(sha256.New, []byte(key))
 	_, _ = mac.Write([]byte(t))
 	return t + "." + b64(mac.Sum(nil))

@@ -67,9 +67,6 @@ type call struct {
 	route   string // empty until the mux found one
 	quiet   bool   // not worth a line in the log
 	key     fanfare.Key
-	// recipient is the external id in the token of a request that takes one, until when the token is good.
-	recipient string
-	until     time.Time
 
 	failure error // for the log
 	http    *http.Request
@@ -323,7 +320,7 @@ func (c *call) refuse(w http.ResponseWriter, err error) {
 func (s *Server) admit(c *call, o operation, r *http.Request) (done func(), err error) {
 	done = func() {}
 	if o.holder {
-		if c.recipient, c.until, err = s.holder(r); err != nil {
+		if _, err := s.holder(r); err != nil {
 			return done, err
 		}
 	} else if err := s.authenticate(r.Context(), c, r); err != nil {

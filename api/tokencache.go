@@ -9,7 +9,8 @@ import (
 )
 
 // verified remembers tokens whose signature was good, by their hash: an app asks with the same one again and again. An end is looked at each time, and
-// so is the key, so what was revoked is refused as if nothing were remembered. Whoever is erased is not found, whatever their token says.
+// so is the key, so what was revoked is refused as if nothing were remembered. Whoever is erased is not found, whatever their token says; whether a token is for
+// whoever has its external id by now is no property of the token, so it is not remembered.
 type verified struct {
 	mu       sync.Mutex // guards what follows
 	now, old map[[sha256.Size]byte]holding
@@ -22,6 +23,9 @@ type holding struct {
 	until time.Time
 	key   signingKey
 	kid   string // as the token names it; empty: it does not
+
+	issued time.Time // zero: it does not say
+	of     string    // the tag of the person, of our own tokens; empty: it has none
 }
 
 // verifiedBytes bounds each of the two maps: about 20,000 people.
@@ -46,7 +50,7 @@ func (v *verified) add(token [sha256.Size]byte, h holding) {
 }
 
 func (v *verified) addLocked(token [sha256.Size]byte, h holding) {
-	size := 200 + len(h.sub) + len(h.kid)
+	size := 250 + len(h.sub) + len(h.kid) + len(h.of)
 	if v.now == nil || v.bytes+size > verifiedBytes {
 		v.old, v.now, v.bytes = v.now, make(map[[sha256.Size]byte]holding), 0
 	}
@@ -55,26 +59,26 @@ func (v *verified) addLocked(token [sha256.Size]byte, h holding) {
 }
 
 // check is verify for a token that may be known. A token with an nbf is verified each time.
-func (t *Tokens) check(token string, now time.Time, keys func(kid string) ([]signingKey, error)) (sub string, until time.Time, err error) {
+func (t *Tokens) check(token string, now time.Time, keys func(kid string) ([]signingKey, error)) (h holding, err error) {
 	if len(token) > mostToken {
-		return "", until, errToken
+		return holding{}, errToken
 	}
 	hash := sha256.Sum256([]byte(token))
 	if h, found := t.verified.find(hash); found && now.Before(h.until) {
 		known, err := keys(h.kid)
 		if err != nil {
-			return "", until, err
+			return holding{}, err
 		}
 		if slices.ContainsFunc(known, func(k signingKey) bool { return k.id == h.key.id && bytes.Equal(k.secret, h.key.secret) }) {
-			return h.sub, h.until, nil
+			return h, nil
 		}
 	}
 	h, lasting, err := verify(token, now, keys)
 	if err != nil {
-		return "", h.until, err
+		return holding{}, err
 	}
 	if lasting {
 		t.verified.add(hash, h)
 	}
-	return h.sub, h.until, nil
+	return h, nil
 }

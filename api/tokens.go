@@ -19,12 +19,13 @@ import (
 )
 
 // A recipient's token is a JWT (RFC 7519) signed with HS256: {"sub": external id, "aud": "fanfare-inbox", "exp"}. Nothing else is taken, so there
-// is nothing to negotiate: no other algorithm, no token without an end.
+// is nothing to negotiate: no other algorithm, no token without an end. Where somebody who had the external id was erased it has to say for whom
+// it was made: by "iat", or by "of", a tag of the person, in those that we sign.
 const (
 	tokenAudience = "fanfare-inbox"
 	ownKey        = "fanfare" // the kid of tokens that we sign
 	mostToken     = 4096
-	tokenLeeway   = time.Minute // of nbf: clocks differ. An end is an end
+	tokenLeeway   = time.Minute // of nbf and iat: clocks differ. An end is an end
 )
 
 // ringTime is how long a node takes the keys of others for granted.
@@ -78,6 +79,8 @@ type claims struct {
 	Aud meantFor `json:"aud"`
 	Exp *float64 `json:"exp"`
 	Nbf *float64 `json:"nbf,omitempty"`
+	Iat any      `json:"iat,omitempty"` // a number, or it says nothing
+	Of  any      `json:"of,omitempty"`  // ours alone
 }
 
 func sign(secret []byte, text string) []byte {
@@ -86,8 +89,22 @@ func sign(secret []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
+// tag is a keyed one of a person, whose number is nobody else's ever: it tells a token's holder nothing.
+func (t *Tokens) tag(who fanfare.Person) string {
+	return base64.RawURLEncoding.EncodeToString(sign(t.own, fmt.Sprintf("\x00person %d/%d", who.Slot, who.Seq))[:8])
+}
+
+// since says whether a token was made for whoever has its external id now, somebody else having had it until erased: it has their tag, or was
+// signed a leeway later, since the clocks of who signs and of the database differ.
+func (t *Tokens) since(h *holding, who fanfare.Person, erased time.Time) bool {
+	if h.of != "" {
+		return hmac.Equal([]byte(h.of), []byte(t.tag(who)))
+	}
+	return h.issued.After(erased.Add(tokenLeeway))
+}
+
 // mint signs a token of our own.
-func (t *Tokens) mint(sub string, until time.Time) (string, error) {
+func (t *Tokens) mint(sub string, who fanfare.Person, until time.Time) (string, error) {
 	head, err := json.Marshal(tokenHeader{Alg: "HS256", Typ: "JWT", Kid: ownKey})
 	if err != nil {
 		return "", err
@@ -96,7 +113,8 @@ func (t *Tokens) mint(sub string, until time.Time) (string, error) {
 		Sub string `json:"sub"`
 		Aud string `json:"aud"`
 		Exp int64  `json:"exp"`
-	}{sub, tokenAudience, until.Unix()})
+		Of  string `json:"of"`
+	}{sub, tokenAudience, until.Unix(), t.tag(who)})
 	if err != nil {
 		return "", err
 	}
@@ -155,7 +173,14 @@ func verify(token string, now time.Time, keys func(kid string) ([]signingKey, er
 	if !now.Before(until) {
 		return holding{}, false, errExpired
 	}
-	return holding{c.Sub, until, known[signer], head.Kid}, c.Nbf == nil, nil
+	h = holding{sub: c.Sub, until: until, key: known[signer], kid: head.Kid}
+	if at, says := c.Iat.(float64); says {
+		h.issued = moment1(at)
+	}
+	if h.key.id == ownKey {
+		h.of, _ = c.Of.(string)
+	}
+	return h, c.Nbf == nil, nil
 }
 
 func moment1(seconds float64) time.Time {
@@ -164,19 +189,19 @@ func moment1(seconds float64) time.Time {
 }
 
 // holder finds whose inbox a request is about: the recipient in its token, never one in a path or body.
-func (s *Server) holder(r *http.Request) (externalID string, until time.Time, err error) {
+func (s *Server) holder(r *http.Request) (h holding, err error) {
 	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", until, problem(http.StatusUnauthorized, "no_token", "Give the recipient's token: Authorization: Bearer TOKEN. POST /v1/recipients/{external_id}/token makes one.")
+		return h, problem(http.StatusUnauthorized, "no_token", "Give the recipient's token: Authorization: Bearer TOKEN. POST /v1/recipients/{external_id}/token makes one.")
 	}
-	externalID, until, err = s.Tokens.check(strings.TrimSpace(token), time.Now(), func(kid string) ([]signingKey, error) { return s.signers(r.Context(), kid) })
+	h, err = s.Tokens.check(strings.TrimSpace(token), time.Now(), func(kid string) ([]signingKey, error) { return s.signers(r.Context(), kid) })
 	switch {
 	case errors.Is(err, errExpired):
 		err = problem(http.StatusUnauthorized, "token_expired", "The token's time is over; get another one.")
 	case errors.Is(err, errToken):
 		err = problem(http.StatusUnauthorized, "wrong_token", "The token is not taken: %v.", err)
 	}
-	return externalID, until, err
+	return h, err
 }
 
 // signers lists who may have signed a token that says kid, empty: nothing.

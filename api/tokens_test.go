@@ -136,10 +136,10 @@ func TestAHolderIsWhoTheTokenNames(t *testing.T) {
 	ask := func(authorization string) (string, error) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/v1/inbox?recipient=u2", nil)
 		r.Header.Set("Authorization", authorization)
-		sub, _, err := s.holder(r)
-		return sub, err
+		h, err := s.holder(r)
+		return h.sub, err
 	}
-	token, err := s.Tokens.mint("u1", time.Now().Add(time.Minute))
+	token, err := s.Tokens.mint("u1", fanfare.Person{}, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,11 +151,11 @@ func TestAHolderIsWhoTheTokenNames(t *testing.T) {
 			t.Errorf("%q: %v", authorization, err)
 		}
 	}
-	other, err := NewTokens([]byte("another installation")).mint("u1", time.Now().Add(time.Minute))
+	other, err := NewTokens([]byte("another installation")).mint("u1", fanfare.Person{}, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended, err := s.Tokens.mint("u1", time.Now().Add(-time.Second))
+	ended, err := s.Tokens.mint("u1", fanfare.Person{}, time.Now().Add(-time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestAKnownTokenIsLookedAtAgain(t *testing.T) {
 	tokens, now := NewTokens([]byte("installation")), time.Unix(1_800_000_000, 0)
 	ring := []signingKey{{"1", []byte("k1")}, {"2", []byte("k2")}}
 	check := func(token string, at time.Time) (string, error) {
-		sub, until, err := tokens.check(token, at, func(kid string) (found []signingKey, _ error) {
+		h, err := tokens.check(token, at, func(kid string) (found []signingKey, _ error) {
 			for _, k := range ring {
 				if kid == "" || k.id == kid {
 					found = append(found, k)
@@ -197,10 +197,10 @@ func TestAKnownTokenIsLookedAtAgain(t *testing.T) {
 			}
 			return found, nil
 		})
-		if (err == nil) != until.After(at) {
-			t.Errorf("until %v, %v", until, err)
+		if (err == nil) != h.until.After(at) {
+			t.Errorf("until %v, %v", h.until, err)
 		}
-		return sub, err
+		return h.sub, err
 	}
 	const hs256, named = `{"alg":"HS256"}`, `{"alg":"HS256","kid":"2"}`
 	of := func(key, head, sub string) string {

@@ -226,15 +226,20 @@ func (r *Reader) profile(ctx context.Context, who fanfare.Person) (*fanfare.Reci
 }
 
 func (r *Reader) forgetPeople(now int64) {
-	r.people, r.numbers, r.profiles = now, make(map[string]fanfare.Person), make(map[fanfare.Person]*fanfare.Recipient)
+	r.people, r.numbers, r.profiles = now, make(map[string]known), make(map[fanfare.Person]*fanfare.Recipient)
 }
 
-// Who finds somebody by external id. ErrNotFound.
-func (r *Reader) Who(ctx context.Context, externalID string) (who fanfare.Person, err error) {
-	slot := fanfare.SlotOf(externalID, r.Store.Slots())
+// known is whoever has an external id, and when somebody who had it before was erased, which does not change as long as they have it.
+type known struct {
+	who    fanfare.Person
+	erased time.Time
+}
+
+// Who finds somebody by external id, and when somebody who had it before was erased; zero: nobody was. ErrNotFound.
+func (r *Reader) Who(ctx context.Context, externalID string) (who fanfare.Person, erased time.Time, err error) {
 	if !r.Store.others.Alone() {
-		if err := r.ask(ctx, r.Store.ShardOf(slot), true); err != nil {
-			return who, err
+		if err := r.ask(ctx, r.Store.ShardOf(fanfare.SlotOf(externalID, r.Store.Slots())), true); err != nil {
+			return who, erased, err
 		}
 	}
 	now := r.Store.people.Load()
@@ -242,24 +247,18 @@ func (r *Reader) Who(ctx context.Context, externalID string) (who fanfare.Person
 	if r.people != now || len(r.numbers) >= mostPeople {
 		r.forgetPeople(now)
 	}
-	var known bool
-	who, known = r.numbers[externalID]
+	k, found := r.numbers[externalID]
 	r.peopleMu.Unlock()
-	if known {
-		return who, nil
+	if found {
+		return k.who, k.erased, nil
 	}
-	seqs, err := r.Store.Resolve(ctx, slot, []string{externalID})
-	if err != nil {
-		return who, err
+	if k.who, k.erased, err = r.Store.Known(ctx, externalID); err != nil {
+		return who, erased, err
 	}
-	if seqs[0] < 0 {
-		return who, fmt.Errorf("recipient: %w", fanfare.ErrNotFound)
-	}
-	who = fanfare.Person{Slot: slot, Seq: fanfare.Seq(seqs[0])} //nolint:gosec // a store's seq
 	r.peopleMu.Lock()
 	defer r.peopleMu.Unlock()
 	if r.people == now {
-		r.numbers[externalID] = who
+		r.numbers[externalID] = k
 	}
-	return who, nil
+	return k.who, k.erased, nil
 }

@@ -74,7 +74,7 @@ type Reader struct {
 
 	peopleMu sync.Mutex // guards what follows
 	people   int64      // generation of the profiles
-	numbers  map[string]fanfare.Person
+	numbers  map[string]known
 	profiles map[fanfare.Person]*fanfare.Recipient
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"fanfare"
 	"fanfare/set"
@@ -85,7 +86,7 @@ func (s *Store) erase(ctx context.Context, n fanfare.Slot, ids []string, want *f
 		seq, there := sl.ids[id]
 		switch {
 		case there:
-			s.erased[erasedID(id)] = true
+			s.erased[erasedID(id)], s.erasedAt[id] = true, s.clock()
 			delete(sl.ids, id)
 			delete(sl.people, seq)
 			gone.Add(seq)
@@ -108,6 +109,21 @@ func (s *Store) erase(ctx context.Context, n fanfare.Slot, ids []string, want *f
 		s.tell(s.ShardOf(n), fanfare.News{Kind: fanfare.NewsPeople, Slot: n})
 	}
 	return done, nil
+}
+
+// Known implements fanfare.Erasing.
+func (s *Store) Known(ctx context.Context, externalID string) (who fanfare.Person, erased time.Time, err error) {
+	n := fanfare.SlotOf(externalID, len(s.slots))
+	sl, err := s.enterSlot(ctx, n)
+	if err != nil {
+		return who, erased, err
+	}
+	defer s.mu.Unlock()
+	seq, there := sl.ids[externalID]
+	if !there {
+		return who, erased, missing("recipient", externalID)
+	}
+	return fanfare.Person{Slot: n, Seq: seq}, s.erasedAt[externalID], nil
 }
 
 // Traces implements fanfare.ErasingApart.

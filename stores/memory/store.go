@@ -32,6 +32,7 @@ type Store struct {
 	receipts        []receipts                   // by shard
 	addresses       map[uint64][]fanfare.SetName // do-not-sends by mailbox
 	erased          erased
+	erasedAt        map[string]time.Time // by external id, when last
 	damagedReceipts map[receiptRow]bool
 	stored          string
 	found           string
@@ -89,7 +90,7 @@ func Open(c Config) *Store {
 		c.Now = time.Now
 	}
 	s := &Store{now: c.Now, rules: c.Rules, shards: c.Shards, slots: make([]slot, c.Slots), heads: make([]int64, c.Shards),
-		receipts: make([]receipts, c.Shards), damagedReceipts: make(map[receiptRow]bool), erased: make(erased), stored: "memory", found: "memory"}
+		receipts: make([]receipts, c.Shards), damagedReceipts: make(map[receiptRow]bool), erased: make(erased), erasedAt: make(map[string]time.Time), stored: "memory", found: "memory"}
 	for i := range s.slots {
 		s.slots[i] = slot{turn: fanfare.SlotTurn{Slot: fanfare.Slot(i), Epoch: 1, State: fanfare.SlotOpen}, ids: make(map[string]fanfare.Seq), people: make(map[fanfare.Seq]*person), sets: make(map[fanfare.SetName]*set.Set),
 			messages: make(map[fanfare.MessageNum]*work), marks: make(map[fanfare.Mark][]fanfare.Upserted),

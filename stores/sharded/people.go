@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"fanfare"
 	"fanfare/set"
@@ -37,6 +38,15 @@ func (s *Store) Resolve(ctx context.Context, n fanfare.Slot, ids []string) (seqs
 		return err
 	})
 	return seqs, err
+}
+
+// Known implements fanfare.Erasing.
+func (s *Store) Known(ctx context.Context, externalID string) (who fanfare.Person, erased time.Time, err error) {
+	err = s.at(ctx, fanfare.SlotOf(externalID, s.slots), func(sh fanfare.Shard) (err error) {
+		who, erased, err = sh.Known(ctx, externalID)
+		return err
+	})
+	return who, erased, err
 }
 
 // Profiles implements fanfare.People.

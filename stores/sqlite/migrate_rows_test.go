@@ -53,10 +53,19 @@ func TestMigrateFrom10(t *testing.T) {
 	}
 	send(prepare("delivered before"))
 	frozen := prepare("frozen before")
+	put := func(id string) fanfare.Person {
+		made, err := s.Upsert(t.Context(), 0, []fanfare.RecipientChange{{ExternalID: id}}, fanfare.UpsertOptions{})
+		must(err)
+		return made[0].Person
+	}
+	put("erased")
+	_, err := s.Erase(t.Context(), 0, []string{"erased"})
+	must(err)
+	began := time.Now()
 	must(s.Close())
 	behind(t, name, `DROP TABLE inbox_rows; DROP INDEX messages_inbox; DROP INDEX messages_few; DROP INDEX messages_few_recalled;
 		ALTER TABLE message_rows DROP COLUMN few; ALTER TABLE message_slots DROP COLUMN few; ALTER TABLE shard DROP COLUMN folds;
-		DROP TABLE shards; DROP TABLE slot_map; ALTER TABLE shard DROP COLUMN installation; ALTER TABLE shard DROP COLUMN number;
+		DROP TABLE shards; DROP TABLE slot_map; ALTER TABLE shard DROP COLUMN installation; ALTER TABLE shard DROP COLUMN number; ALTER TABLE erased DROP COLUMN at;
 		CREATE INDEX messages_inbox ON message_rows (started_at DESC, num DESC, expires_at) WHERE channel = 'inbox' AND started_at > 0 AND recall <> 'all' AND test = 0;
 		DELETE FROM fanfare_schema WHERE version > 10`)
 	s = open()
@@ -64,6 +73,10 @@ func TestMigrateFrom10(t *testing.T) {
 	send(frozen)
 	send(prepare("after"))
 	var many []fanfare.MessageNum
+	back := put("erased") // when they were is not known: by the time of the migration
+	if who, at, err := s.Known(t.Context(), "erased"); err != nil || who != back || at.Before(began.Truncate(time.Second)) || at.After(time.Now().Add(time.Second)) {
+		t.Errorf("%v erased at %v (%v)", who, at, err)
+	}
 	all, err := s.InboxMessages(t.Context())
 	must(err)
 	for _, m := range all {

@@ -232,7 +232,7 @@ func (e *erasure) profiles(t *tx) error {
 }
 
 func (e *erasure) profile(t *tx, p *profile) error {
-	hashes := []int64{e.hash(hashOfID, p.ExternalID)}
+	var hashes []int64
 	if p.Phone != "" {
 		hashes = append(hashes, e.hash(hashOfPhone, p.Phone))
 	}
@@ -243,6 +243,9 @@ func (e *erasure) profile(t *tx, p *profile) error {
 		if _, err := t.exec("erased.put", h); err != nil {
 			return err
 		}
+	}
+	if _, err := t.exec("erased.put_id", e.hash(hashOfID, p.ExternalID), t.now.UnixMicro()); err != nil {
+		return err
 	}
 	_, err := t.exec(inSlot(e.slot, "recipients.delete"), int64(p.Seq))
 	return err

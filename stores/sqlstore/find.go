@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"sync"
+	"time"
 
 	"fanfare"
 )
@@ -22,6 +23,11 @@ type finds struct {
 type find struct {
 	slot fanfare.Slot
 	id   string
+	// past asks also when somebody who had the id before was erased: hash is the id's.
+	past   bool
+	hash   int64
+	erased int64
+
 	seq  int64
 	err  error
 	turn chan bool // true: read for all that wait, yourself among them; false: you were read for
@@ -29,14 +35,34 @@ type find struct {
 
 // find gives the number of a recipient, -1: nobody has the id. It looks after it was called, as if alone.
 func (s *Store) find(ctx context.Context, n fanfare.Slot, id string) (int64, error) {
-	if err := s.has(n); err != nil {
-		return 0, err
+	f := &find{slot: n, id: id}
+	err := s.await(ctx, f)
+	return f.seq, err
+}
+
+// Known implements fanfare.Erasing, at the price of one look into a table that is empty as a rule.
+func (s *Store) Known(ctx context.Context, externalID string) (who fanfare.Person, erased time.Time, err error) {
+	f := &find{slot: fanfare.SlotOf(externalID, s.slots), id: externalID, past: true, hash: s.erasedHash()(hashOfID, externalID)}
+	switch err := s.await(ctx, f); {
+	case err != nil:
+		return who, erased, err
+	case f.seq < 0:
+		return who, erased, missing("recipient", externalID)
+	case f.erased != 0:
+		erased = time.UnixMicro(f.erased).UTC()
+	}
+	return fanfare.Person{Slot: f.slot, Seq: fanfare.Seq(f.seq)}, erased, nil //nolint:gosec // as written
+}
+
+func (s *Store) await(ctx context.Context, f *find) error {
+	if err := s.has(f.slot); err != nil {
+		return err
 	}
 	if err := s.enter(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	defer s.leave()
-	f := &find{slot: n, id: id, turn: make(chan bool, 1)}
+	f.turn = make(chan bool, 1)
 	q := &s.finds
 	q.mu.Lock()
 	q.waiting = append(q.waiting, f)
@@ -46,7 +72,7 @@ func (s *Store) find(ctx context.Context, n fanfare.Slot, id string) (int64, err
 	if lead || <-f.turn {
 		s.findAll(context.WithoutCancel(ctx), f) // others' answers do not hang on this caller
 	}
-	return f.seq, f.err
+	return f.err
 }
 
 // findAll reads for all that wait, then hands over.
@@ -65,10 +91,19 @@ func (s *Store) findAll(ctx context.Context, own *find) {
 				}
 				return f.err
 			}
-			if _, err := c.one(func(r []driver.Value) error {
-				f.seq = integer(r[0])
-				return nil
-			}, inSlot(f.slot, "recipients.seq"), f.id); err != nil {
+			var err error
+			if f.past {
+				_, err = c.one(func(r []driver.Value) error {
+					f.seq, f.erased = integer(r[0]), integer(r[1])
+					return nil
+				}, inSlot(f.slot, "recipients.seq_erased"), f.hash, f.id)
+			} else {
+				_, err = c.one(func(r []driver.Value) error {
+					f.seq = integer(r[0])
+					return nil
+				}, inSlot(f.slot, "recipients.seq"), f.id)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -157,6 +157,12 @@ func (c *comparison) erase(r *rapid.T) {
 	s := c.slot()
 	who := rapid.SliceOfN(rapid.SampledFrom(append(ids(s, 10), ids(s, 12)[10:]...)), 0, 4).Draw(r, "erased")
 	c.same("erase", func(st fanfare.Store) (any, error) { return st.Erase(c.t.Context(), s, who) })
+	for _, id := range ids(s, 4) {
+		c.same("known", func(st fanfare.Store) (any, error) {
+			p, at, err := st.Known(c.t.Context(), id)
+			return fmt.Sprint(p, at.UnixMicro()), err
+		})
+	}
 	if rapid.IntRange(0, 3).Draw(r, "purges") == 0 {
 		c.same("purge", func(st fanfare.Store) (any, error) { return st.Purge(c.t.Context()) })
 	}

@@ -20,6 +20,7 @@ func eraseScenarios() []scenario {
 		{"whoever is pending is skipped", erasedPending},
 		{"audiences and answers name them no more", erasedNames},
 		{"who was erased stays so", erasedStays},
+		{"when somebody was erased is known of whoever has the id now", erasedKnown},
 		{"erased among writers", erasedTogether},
 	}
 }
@@ -308,6 +309,46 @@ func nobody(s fanfare.Slot) string {
 			return id
 		}
 	}
+}
+
+func erasedKnown(x *fixture) {
+	const s = 3
+	who := ids(s, 4)
+	made := x.people(s, who[:3]...)
+	known := func(id string, seq fanfare.Seq, want time.Time, doing string) {
+		x.t.Helper()
+		p, at, err := x.Known(x.ctx, id)
+		x.ok(err)
+		x.same(p, fanfare.Person{Slot: s, Seq: seq}, doing)
+		if !at.Equal(want) {
+			x.t.Errorf("%s: erased at %v, want %v", doing, at, want)
+		}
+	}
+	nobody := func(id string) {
+		x.t.Helper()
+		_, _, err := x.Known(x.ctx, id)
+		x.is(err, fanfare.ErrNotFound, "one that nobody has")
+	}
+	nobody(who[3])
+	known(who[0], made[0], time.Time{}, "nobody was ever erased")
+	x.clock.Advance(1234567 * time.Microsecond)
+	first := x.clock.Now()
+	x.erase(s, who[0], who[1])
+	nobody(who[0])
+	known(who[2], made[2], time.Time{}, "others were erased")
+	x.clock.Advance(time.Hour)
+	x.erase(s, who[0]) // who is not there is not erased again
+	again := x.people(s, who[0], who[1])
+	known(who[0], again[0], first, "back")
+	second := x.clock.Now()
+	x.erase(s, who[0])
+	nobody(who[0])
+	again[0] = x.people(s, who[0])[0]
+	if x.backend.Crash != nil {
+		x.Store = x.backend.Crash(x.t)
+	}
+	known(who[0], again[0], second, "back once more")
+	known(who[1], again[1], first, "back once")
 }
 
 func erasedStays(x *fixture) {

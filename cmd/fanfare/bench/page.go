@@ -186,7 +186,7 @@ func pageState(ctx context.Context, data string, names []string, messages, marks
 		return c.(*channel.Content), nil //nolint:forcetypeassert // what the channel makes
 	}})
 	read := func(i int) error {
-		who, err := reader.Who(ctx, names[i%len(names)])
+		who, _, err := reader.Who(ctx, names[i%len(names)])
 		if err == nil {
 			_, err = reader.Page(ctx, who, reading.Query{Limit: 20})
 		}

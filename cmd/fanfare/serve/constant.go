@@ -50,7 +50,9 @@ func newConstant() constant {
 	return c
 }
 
-func (constant) Who(context.Context, string) (fanfare.Person, error) { return fanfare.Person{}, nil }
+func (constant) Who(context.Context, string) (who fanfare.Person, erased time.Time, err error) {
+	return who, erased, nil
+}
 
 func (c constant) Page(context.Context, fanfare.Person, api.InboxQuery) (api.InboxPage, error) {
 	return c.page, nil

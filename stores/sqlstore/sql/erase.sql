@@ -8,6 +8,9 @@ SELECT e.hash FROM want w CROSS JOIN erased e ON e.hash = w.hash;
 -- name: erased.put
 INSERT INTO erased (hash) VALUES (?) ON CONFLICT (hash) DO NOTHING;
 
+-- name: erased.put_id
+INSERT INTO erased (hash, at) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET at = excluded.at;
+
 -- name: erased.note
 UPDATE shard SET unpurged = unpurged + 1 WHERE id = 1;
 

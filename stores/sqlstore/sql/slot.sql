@@ -227,6 +227,9 @@ SELECT seq, external_id, email, phone, locale, time_zone, attributes, updated_at
 -- name: recipients.seq
 SELECT seq FROM recipients_/*slot*/ WHERE external_id = ?;
 
+-- name: recipients.seq_erased
+SELECT seq, COALESCE((SELECT e.at FROM erased e WHERE e.hash = ?), 0) FROM recipients_/*slot*/ WHERE external_id = ?;
+
 -- name: recipients.known
 WITH want (external_id) AS (VALUES /*rows*/(?)/*end*/)
 SELECT r.seq, r.external_id, r.email, r.phone, r.locale, r.time_zone, r.attributes, r.updated_at, r.mailbox
