@@ -85,7 +85,7 @@ func problemCodes() []code {
 		{"invalid", 422, "errors says which fields to mend"}, {"nul", 422, "a text holds NUL"}, {"not_a_report", 422, "the mail is no report of a mail server"}, {"not_sent", 422, "the message was not sent to this recipient"}, {"idempotency_key_reused", 422, "the Idempotency-Key was used for another body"},
 		{"too_many_streams", 429, "there are too many open streams"},
 		{"internal", 500, "something failed in the server"}, {"damaged", 500, "the database is damaged"},
-		{"full", 503, "no space left"}, {"read_only", 503, "the database cannot be written"}, {"stopping", 503, "the server is stopping"}, {"busy", 503, "not answered in time"}, {"not_ready", 503, "store or queue do not answer"},
+		{"full", 503, "no space left"}, {"read_only", 503, "the database cannot be written"}, {"stopping", 503, "the server is stopping"}, {"busy", 503, "not answered in time"}, {"moving", 503, "being moved to another database"}, {"not_ready", 503, "store or queue do not answer"},
 	}
 }
 

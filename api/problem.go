@@ -156,6 +156,8 @@ func ofKind(err error) *Problem {
 		return unavailable("read_only", "The server's database cannot be written. Give its account the right to write there; then repeat the call.")
 	case errors.Is(err, fanfare.ErrDamaged):
 		return problem(http.StatusInternalServerError, "damaged", "What was read from the database is not what was written. Run fanfare doctor; it names the place.")
+	case errors.Is(err, fanfare.ErrMoving):
+		return unavailable("moving", "What the call needs is just being moved to another database. Repeat the call in a moment.")
 	case errors.Is(err, fanfare.ErrClosed):
 		return unavailable("stopping", "The server is stopping. Repeat the call in a moment.")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -80,6 +80,7 @@ func (s *Store) name(i int) string { return fmt.Sprintf("shard %d (%s)", i, s.na
 
 // found makes empty databases an installation. The list is written last: whoever finds one finds shards that are marked. Two nodes may do it at once.
 func (s *Store) found(ctx context.Context) error {
+	of := ""
 	for i, sh := range s.shards {
 		id, err := sh.Identity(ctx)
 		if err != nil {
@@ -88,6 +89,12 @@ func (s *Store) found(ctx context.Context) error {
 		is, err := sh.Membership(ctx)
 		if err != nil {
 			return s.of(i, err)
+		}
+		if i == 0 {
+			of = is.Installation
+		}
+		if is.Installation != "" && (is.Installation != of || is.Number != i) {
+			return fmt.Errorf("%w: %s is shard %d of another list; name the --store in the order that the installation was made with, the first one first", fanfare.ErrUsage, s.name(i), is.Number)
 		}
 		if id.Head > 0 && (i > 0 || is.Installation == "") {
 			return fmt.Errorf("%s holds data and is no shard yet: %w: start with it as the only --store, and add empty ones by: fanfare shards add DSN", s.name(i), fanfare.ErrUsage)

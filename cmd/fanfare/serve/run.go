@@ -19,6 +19,7 @@ import (
 	"fanfare/api"
 	"fanfare/cmd/fanfare/config"
 	"fanfare/cmd/fanfare/home"
+	"fanfare/stores/sharded"
 	"fanfare/stores/sqlite"
 )
 
@@ -63,17 +64,46 @@ func linkBase(c *Config, at net.Addr) string {
 // DatabaseFile is the embedded database's place in a data folder.
 const DatabaseFile = "fanfare.db"
 
-// OpenStore opens the store that the DSNs name; none: the data folder's own file.
+// OpenStore opens the store that the DSNs name; none: the data folder's own file. Several are the shards of one installation, in their order.
 func OpenStore(ctx context.Context, data string, dsns []string, slots int) (fanfare.Store, error) {
-	switch {
-	case len(dsns) == 0:
+	if len(dsns) == 0 {
 		dsns = []string{"sqlite:" + data + "/" + DatabaseFile}
-	case len(dsns) > 1:
-		return nil, fmt.Errorf("%w: several --store: shards are not built yet; name one", fanfare.ErrUsage)
 	}
-	file, ok := strings.CutPrefix(dsns[0], "sqlite:")
+	shards, names := make([]fanfare.Shard, 0, len(dsns)), make([]string, len(dsns))
+	shut := func(err error) error {
+		for _, s := range shards {
+			err = errors.Join(err, s.Close())
+		}
+		return err
+	}
+	for i, dsn := range dsns {
+		names[i] = redacted(dsn)
+		s, err := openDatabase(ctx, dsn, slots)
+		if err != nil {
+			return nil, shut(err)
+		}
+		shards = append(shards, s)
+	}
+	if len(shards) == 1 {
+		is, err := shards[0].Membership(ctx)
+		if err == nil && is.Installation == "" {
+			return shards[0], nil
+		} else if err != nil {
+			return nil, shut(err)
+		}
+	}
+	s, err := sharded.Open(ctx, shards, sharded.Options{Names: names})
+	if err != nil {
+		return nil, shut(err)
+	}
+	return s, nil
+}
+
+// openDatabase opens one database by the scheme of its DSN.
+func openDatabase(ctx context.Context, dsn string, slots int) (fanfare.Shard, error) {
+	file, ok := strings.CutPrefix(dsn, "sqlite:")
 	if !ok {
-		return nil, fmt.Errorf("%w: --store %s: only sqlite:FILE is built yet", fanfare.ErrUsage, redacted(dsns[0]))
+		return nil, fmt.Errorf("%w: --store %s: only sqlite:FILE is built yet", fanfare.ErrUsage, redacted(dsn))
 	}
 	return sqlite.Open(ctx, file, sqlite.Options{Slots: slots})
 }
