@@ -72,6 +72,7 @@ type commands struct {
 	Nodes    nodesCommand    `cmd:"" help:"List the nodes that serve the database, what each holds, and how deep the queues are." group:"client"`
 	Doctor   doctorCommand   `cmd:"" help:"Recompute every counter from the sets and list where they differ." group:"tools"`
 	Backup   backupCommand   `cmd:"" help:"Write a consistent copy of the database to a new file, also while serving." group:"tools"`
+	Migrate  migrateCommand  `cmd:"" help:"Make the tables of a database, or bring them to this version, without serving." group:"tools"`
 	Adopt    adoptCommand    `cmd:"" help:"Make a copied or restored database this folder's own, so that its messages can be resumed." group:"tools"`
 	Sink     sinkCommand     `cmd:"" help:"Run a mail server that accepts, counts and shows what it got." group:"tools"`
 	Bench    benchCommand    `cmd:"" help:"Measure the budgets of the design, each beside its bare loop." group:"tools"`

@@ -23,7 +23,8 @@ type serveCommand struct {
 	Listen       string      `help:"Where to answer HTTP; port 0 picks a free one." default:"127.0.0.1:8080"`
 	Config       string      `help:"Configuration file (TOML)." type:"path"`
 	PublicURL    string      `name:"public-url" help:"Where recipients reach this server, for links in mail: https://news.example.org."`
-	Store        []string    `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder)."`
+	Store        []string    `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder), postgres://user@host:port/database."`
+	Untested     bool        `name:"allow-untested-store" help:"Serve a store that its tests never ran on, as what only speaks PostgreSQL's protocol."`
 	Queue        string      `help:"What carries tasks: memory:, nats://host:port, amqp://host:port." default:"memory:"`
 	Roles        []string    `help:"What this node does: api, planner, worker." default:"api,planner,worker"`
 	Slots        int         `help:"Number of slots of a new installation (default 16); never changes."`
@@ -60,7 +61,7 @@ func (s *serveCommand) Run(ctx context.Context, io streams, file *config.File) e
 	if err != nil {
 		return err
 	}
-	return serve.Run(ctx, serve.Config{Data: s.Data, Listen: s.Listen, AdminListen: s.AdminListen, PublicURL: s.PublicURL, Stores: s.Store, Queue: s.Queue,
+	return serve.Run(ctx, serve.Config{Data: s.Data, Listen: s.Listen, AdminListen: s.AdminListen, PublicURL: s.PublicURL, Stores: s.Store, Untested: s.Untested, Queue: s.Queue,
 		Roles: s.Roles, Slots: s.Slots, Node: s.Node, MasterKey: s.MasterKey, InboxOrigins: s.InboxOrigins, CacheBytes: int(s.CacheBytes), File: file, Log: log, Version: version()})
 }
 
@@ -132,6 +133,8 @@ func (b *benchCommand) Run(ctx context.Context, io streams) error {
 type folder struct {
 	Data  string   `help:"The data folder." default:"fanfare-data" env:"FANFARE_DATA" type:"path"`
 	Store []string `help:"Where everything is kept (default: fanfare.db in the data folder)."`
+
+	Untested bool `name:"allow-untested-store" help:"A store that its tests never ran on will do."`
 }
 
 // open opens the store of a folder that must be there. Unless shared, the folder is locked: no server may run on it.
@@ -149,11 +152,37 @@ func (f *folder) open(ctx context.Context, shared bool) (fanfare.Store, func() e
 		}
 		unlock = h.Close
 	}
-	store, err := serve.OpenStore(ctx, f.Data, f.Store, 0)
+	store, err := serve.OpenStore(ctx, f.Data, f.Store, 0, f.Untested)
 	if err != nil {
 		return nil, nil, errors.Join(err, unlock())
 	}
 	return store, func() error { return errors.Join(store.Close(), unlock()) }, nil
+}
+
+type migrateCommand struct {
+	folder
+	Slots int `help:"Number of slots of a new installation (default 16); never changes."`
+}
+
+// Help teaches by example.
+func (*migrateCommand) Help() string {
+	return `A server does this itself when it starts, so this is for whoever does not let it: make or change tables as somebody who may, then serve as
+somebody who may only use them. Several at once are harmless.
+
+  fanfare migrate --store postgres://owner@db.example.org/fanfare`
+}
+
+// Run brings the tables to this version.
+func (m *migrateCommand) Run(ctx context.Context, io streams) error {
+	store, err := serve.OpenStore(ctx, m.Data, m.Store, m.Slots, m.Untested)
+	if err != nil {
+		return err
+	}
+	if err := store.Close(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(io.out, "the tables are those of this version")
+	return err
 }
 
 type adoptCommand struct{ folder }

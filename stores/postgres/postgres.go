@@ -21,6 +21,8 @@ type Options struct {
 	Slots int              // of an empty database, 0: 16; of another one what it must have, 0: whatever it has
 	Clock func() time.Time // nil: the server's
 	Cache int              // bytes of sets kept in memory, 0: 128 MB; the same again of frozen audiences
+	// Untested takes what is not PostgreSQL itself, but speaks its protocol: the suite never ran on it.
+	Untested bool
 }
 
 // Open opens the database that a connection string names (postgres://user:password@host:port/database?sslmode=…, or the keywords of libpq), and
@@ -30,7 +32,7 @@ func Open(ctx context.Context, dsn string, o Options) (fanfare.Shard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; write postgres://user:password@host:5432/database", fanfare.ErrUsage, err) // pgconn leaves the password out
 	}
-	s, err := sqlstore.Open(ctx, sqlstore.PostgreSQL(), &database{config: config}, sqlstore.Options{Slots: o.Slots, Clock: o.Clock, Cache: o.Cache})
+	s, err := sqlstore.Open(ctx, sqlstore.PostgreSQL(), &database{config: config, untested: o.Untested}, sqlstore.Options{Slots: o.Slots, Clock: o.Clock, Cache: o.Cache})
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +41,8 @@ func Open(ctx context.Context, dsn string, o Options) (fanfare.Shard, error) {
 
 // database is what sqlstore asks of a driver.
 type database struct {
-	config *pgconn.Config
+	config   *pgconn.Config
+	untested bool
 
 	mu       sync.Mutex
 	identity string // guarded by mu; of the server that was found first
@@ -69,7 +72,7 @@ SET standard_conforming_strings = on; SET default_transaction_isolation = 'read 
 
 // settings are what a server must have, and what it is.
 const settings = `SELECT current_setting('server_version_num'), pg_is_in_recovery()::text, current_setting('fsync'), current_setting('full_page_writes'),
-current_setting('synchronous_commit'), current_setting('server_encoding'), coalesce(current_schema(), '')`
+current_setting('synchronous_commit'), current_setting('server_encoding'), coalesce(current_schema(), ''), version()`
 
 const place = `SELECT (SELECT system_identifier FROM pg_control_system())::text || ' timeline ' || ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int::text
 || ' database ' || (SELECT oid FROM pg_database WHERE datname = current_database())::text || ' ' || current_schema()`
@@ -126,6 +129,8 @@ func (d *database) right(c *connection) error {
 	switch {
 	case version < oldest:
 		return refuse(fmt.Sprintf("it is PostgreSQL %d", version/10000), "use 15 or later")
+	case !d.untested && !itself(found[7]):
+		return refuse("it is not PostgreSQL itself ("+found[7]+"), and fanfare was never tested on it", "serve it with --allow-untested-store if you take the risk")
 	case found[1] != "false":
 		return &sqlstore.Failure{Kind: fanfare.ErrReadOnly, Err: fmt.Errorf("it is a standby, or recovering"), Hint: "name the primary server"}
 	case found[5] != "UTF8":
@@ -155,6 +160,13 @@ func (d *database) right(c *connection) error {
 			Hint: "restart fanfare: it looks what this server holds before it sends"}
 	}
 	return nil
+}
+
+// itself says whether a version is that of PostgreSQL, not of what is made of it or like it.
+func itself(version string) bool {
+	rest, ok := strings.CutPrefix(version, "PostgreSQL ")
+	number, _, _ := strings.Cut(rest, " ")
+	return ok && strings.Trim(number, "0123456789.develbtarc") == "" && !strings.Contains(version, "-YB-")
 }
 
 // look runs a query of one row.

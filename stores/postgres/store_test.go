@@ -104,6 +104,7 @@ func openMemory(_ *testing.T, o storetest.Options) storetest.Backend {
 }
 
 func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
 	url := servers.Open(t, servers.PostgreSQL).URL()
 	t.Run("Store", func(t *testing.T) { storetest.Run(t, backends(url)) })
 	t.Run("Compare", func(t *testing.T) { storetest.Compare(t, openMemory, backends(url)) })

@@ -25,7 +25,7 @@ type conn struct {
 	rows     []driver.Value      // reused
 	scratch  []byte              // reused
 	values   []driver.Value      // reused
-	used     time.Time           // when it was given back
+	heard    bool                // the database has answered in this transaction
 }
 
 func connect(ctx context.Context, d Dialect, db Database, texts statements, read bool) (*conn, error) {
@@ -37,9 +37,6 @@ func connect(ctx context.Context, d Dialect, db Database, texts statements, read
 	c.pipeline, _ = raw.(Pipeline)
 	return c, nil
 }
-
-// idle says that the connection may have been lost unnoticed.
-func (c *conn) idle() bool { return c.dialect.Ping != "" && time.Since(c.used) > time.Second }
 
 // askClock reads the database's clock.
 func (c *conn) askClock(now *time.Time) error {
@@ -96,8 +93,12 @@ func (c *conn) begin(text string) error {
 			}
 		}
 	}
+	c.heard = false
 	return c.soon(text)
 }
+
+// unheard says that the connection was lost before the database answered anything: whatever was asked may be asked again.
+func (c *conn) unheard() bool { return c.lost() && !c.heard }
 
 func (c *conn) fail(name string, err error) error {
 	return fmt.Errorf("%s: %s: %w", c.db.Name(), name, failed(c.db, err))
@@ -246,6 +247,7 @@ func (c *conn) flush() error {
 	if err := c.pipeline.Flush(); err != nil {
 		return c.failOnce("flush", err)
 	}
+	c.heard = true
 	return nil
 }
 
@@ -335,6 +337,7 @@ func (c *conn) run(name string, s driver.Stmt, values []driver.Value) (driver.Re
 	if err != nil {
 		return nil, c.failOnce(name, err)
 	}
+	c.heard = true
 	return r, nil
 }
 
@@ -492,10 +495,12 @@ func (c *conn) scan(name string, s driver.Stmt, values []driver.Value, scan func
 	row := make([]driver.Value, len(rows.Columns()))
 	for {
 		if err := rows.Next(row); errors.Is(err, io.EOF) {
+			c.heard = true
 			return nil
 		} else if err != nil {
 			return c.failOnce(name, err)
 		}
+		c.heard = true
 		if err := scan(row); err != nil {
 			return err
 		}

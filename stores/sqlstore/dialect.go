@@ -30,7 +30,6 @@ type Dialect struct {
 	Returning  bool            // an INSERT gives the new number by RETURNING
 	Words      []string        // old and new, in pairs, of all statements
 	Clock      string          // gives the database's clock in microseconds; empty: the machine's is the database's
-	Ping       string          // asks whether the connection is still there, if it was idle for a second; empty: it is
 	Migrate    string          // said in the transaction that makes tables, so that no two do at once; may be empty
 	Copies     map[string]Copy // statements that take many rows by a Copier
 	Setup      string          // said of a database that is known to be ours or empty, before anything is written; may be empty
@@ -64,10 +63,10 @@ func PostgreSQL() Dialect {
 	return Dialect{
 		Name: "postgres", BeginWrite: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", BeginRead: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 		Locks: true, ForUpdate: "FOR UPDATE OF %s", ForShare: "FOR SHARE OF %s", Numbered: true, Returning: true,
-		Words: []string{"CROSS JOIN", "JOIN"},
-		Clock: "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
-		Ping:  "SELECT 1", Migrate: "SELECT pg_advisory_xact_lock(7020099151)",
-		Tables: "SELECT COUNT(*), SUM(CASE WHEN tablename = 'fanfare_schema' THEN 1 ELSE 0 END) FROM pg_tables WHERE schemaname = current_schema()",
+		Words:   []string{"CROSS JOIN", "JOIN"},
+		Clock:   "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+		Migrate: "SELECT pg_advisory_xact_lock(7020099151)",
+		Tables:  "SELECT COUNT(*), SUM(CASE WHEN tablename = 'fanfare_schema' THEN 1 ELSE 0 END) FROM pg_tables WHERE schemaname = current_schema()",
 		Copies: map[string]Copy{
 			"batches.insert":    {Table: "batches", Columns: []string{"message", "slot", "batch", "first", "n"}},
 			"audiences.insert":  {Table: "audiences", Columns: []string{"message", "slot", "part", "chunk", "n", "first", "crc", "members"}},

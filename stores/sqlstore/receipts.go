@@ -636,7 +636,7 @@ func (t *tx) forgetReceipts(k audienceKey) error {
 	return nil
 }
 
-// writeLog writes what the transaction logs, under the head that it has raised; with Locks that is known since the shard was locked.
+// writeLog writes what the transaction logs, under the head that it has raised.
 func (t *tx) writeLog() error {
 	if len(t.marks)+len(t.forgotten)+len(t.news) == 0 {
 		return nil

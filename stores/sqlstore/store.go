@@ -163,15 +163,24 @@ func (s *Store) has(n fanfare.Slot) error {
 func (s *Store) read(ctx context.Context, fn func(c *conn) error) error { return s.look(ctx, true, fn) }
 
 // look is read; without a snapshot for one statement, which is its own.
-func (s *Store) look(ctx context.Context, snapshot bool, fn func(c *conn) error) (err error) {
+func (s *Store) look(ctx context.Context, snapshot bool, fn func(c *conn) error) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
-	c, err := s.readers.take()
-	if err != nil {
-		return err
+	for {
+		c, kept, err := s.readers.take()
+		if err != nil {
+			return err
+		}
+		if err = s.lookOn(c, snapshot, fn); err == nil || !kept || !c.unheard() {
+			return err
+		}
 	}
+}
+
+// lookOn is look on a connection, which it gives back.
+func (s *Store) lookOn(c *conn, snapshot bool, fn func(c *conn) error) (err error) {
 	done := false
 	defer func() { // fn may panic, or end its goroutine as tests do
 		c.drop()
@@ -188,6 +197,7 @@ func (s *Store) look(ctx context.Context, snapshot bool, fn func(c *conn) error)
 			err = end
 		}
 	}()
+	c.heard = false
 	if snapshot {
 		if err := c.begin(s.dialect.BeginRead); err != nil {
 			return err
@@ -222,26 +232,22 @@ type readers struct {
 
 const idleReaders = 32 // to open one costs as much as twenty short questions
 
-func (r *readers) take() (*conn, error) {
-	for {
-		r.mu.Lock()
-		n := len(r.idle)
-		if n == 0 {
-			r.mu.Unlock()
-			return r.open()
-		}
-		c := r.idle[n-1]
-		r.idle = r.idle[:n-1]
+// take gives a connection; kept: one that was used before.
+func (r *readers) take() (c *conn, kept bool, err error) {
+	r.mu.Lock()
+	n := len(r.idle)
+	if n == 0 {
 		r.mu.Unlock()
-		if !c.idle() || c.plain(c.dialect.Ping) == nil {
-			return c, nil
-		}
-		_ = c.close() // lost while nobody used it
+		c, err = r.open()
+		return c, false, err
 	}
+	c = r.idle[n-1]
+	r.idle = r.idle[:n-1]
+	r.mu.Unlock()
+	return c, true, nil
 }
 
 func (r *readers) give(c *conn) error {
-	c.used = time.Now()
 	r.mu.Lock()
 	if keep := !r.closed && len(r.idle) < idleReaders; keep {
 		r.idle = append(r.idle, c)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -120,6 +121,14 @@ func again(err error) bool {
 	return errors.As(err, &f) && f.Again
 }
 
+// again says whether a transaction that failed may be tried again: others undid it, or the connection was lost before the database heard of it.
+func (w *writer) again(err error) bool {
+	return again(err) || err != nil && w.c.unheard() && !errors.Is(err, errUnreachable)
+}
+
+// errUnreachable says that a lost connection could not be made anew.
+var errUnreachable = errors.New("the database cannot be reached")
+
 // commit carries units out in one transaction and answers them.
 func (w *writer) commit(units []*unit) {
 	w.keepLog(units)
@@ -128,7 +137,7 @@ func (w *writer) commit(units []*unit) {
 		return
 	}
 	lost := w.together(units)
-	for try := 1; again(lost) && try < mostTries; try++ {
+	for try := 1; w.again(lost) && try < mostTries; try++ {
 		lost = w.together(units)
 	}
 	for _, u := range units {
@@ -175,7 +184,7 @@ func (w *writer) commitLong(units []*unit) {
 		}
 		return
 	}
-	for try := 1; (errors.Is(err, errKnown) || again(err)) && try < mostTries; try++ {
+	for try := 1; (errors.Is(err, errKnown) || w.again(err)) && try < mostTries; try++ {
 		err = w.once(units)
 	}
 	for _, u := range units {
@@ -228,13 +237,6 @@ func (w *writer) begin(t *tx, units []*unit) error {
 			return err
 		}
 	}
-	if w.c.idle() { // nobody knows whether it is still there
-		if err := w.c.plain(w.s.dialect.Ping); err != nil && w.c.lost() {
-			if err := w.reconnect(); err != nil {
-				return err
-			}
-		}
-	}
 	t.conn = w.c
 	err := w.c.begin(w.s.dialect.BeginWrite)
 	if err != nil && w.c.plain("ROLLBACK") == nil { // left open by a transaction that failed
@@ -254,7 +256,7 @@ func (w *writer) begin(t *tx, units []*unit) error {
 func (w *writer) reconnect() error {
 	c, err := connect(w.s.ctx, w.s.dialect, w.s.db, w.s.texts, false)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	_ = w.c.close() // it is lost
 	w.c = c
@@ -304,12 +306,16 @@ type tx struct {
 
 // commit raises the head, once for all that was written, and commits: a database that was rolled back shows by its head.
 func (t *tx) commit() error {
-	defer func() { t.used = time.Now() }()
 	if !t.wrote {
 		return t.plain("COMMIT")
 	}
 	if err := t.raiseHead(); err != nil {
 		return err
+	}
+	if logs := len(t.marks)+len(t.forgotten)+len(t.news) > 0; logs && !t.shardLocked { // then the head is to be known
+		if err := t.flush(); err != nil {
+			return err
+		}
 	}
 	if err := t.writeLog(); err != nil {
 		return err

@@ -24,6 +24,15 @@ func togetherScenarios() []scenario {
 	}
 }
 
+// sides opens the store once more where that can be, as a second process does: goroutine i works on one of both.
+func (x *fixture) sides() func(i int) fanfare.Store {
+	stores := []fanfare.Store{x.Store}
+	if x.backend.Another != nil {
+		stores = append(stores, x.backend.Another(x.t))
+	}
+	return func(i int) fanfare.Store { return stores[i%len(stores)] }
+}
+
 // each runs fn in n goroutines that begin together.
 func each(n int, fn func(i int)) {
 	var group sync.WaitGroup
@@ -39,13 +48,14 @@ func each(n int, fn func(i int)) {
 }
 
 func changeTogether(x *fixture) {
+	side := x.sides()
 	const s, workers, rounds = 1, 8, 20
 	list := fanfare.ListSet(1)
 	x.change(s, list, set.Range(10_000, 10_000+workers*rounds), nil)
 	each(workers, func(i int) {
 		for k := range rounds {
 			n := uint32(i*rounds + k) //nolint:gosec // small
-			added, removed, err := x.ChangeSet(x.ctx, s, list, set.Of(n), set.Of(10_000+n))
+			added, removed, err := side(i).ChangeSet(x.ctx, s, list, set.Of(n), set.Of(10_000+n))
 			if err != nil || added != 1 || removed != 1 {
 				x.t.Errorf("%d added, %d removed (%v)", added, removed, err)
 			}
@@ -57,13 +67,14 @@ func changeTogether(x *fixture) {
 }
 
 func claimTogether(x *fixture) {
+	side := x.sides()
 	const s, workers, batches = 2, 6, 20
 	m, _ := x.sending(s, batches, 1)
 	var applied atomic.Int64
 	each(workers, func(i int) {
 		for b := range fanfare.BatchNo(batches) {
 			c := claim(ref(m, s, b), fanfare.Owner{Node: fmt.Sprint("node ", i), Incarnation: 1})
-			switch a := x.Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Claim: &c}})[0]; a.Answer {
+			switch a := side(i).Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Claim: &c}})[0]; a.Answer {
 			case fanfare.Applied:
 				applied.Add(1)
 				if a.Row.Fence != 1 || a.Row.Owner != c.Owner {
@@ -82,6 +93,7 @@ func claimTogether(x *fixture) {
 
 // unsubscribeTogether journals intents while others unsubscribe: an intent that begins after an unsubscribe was answered skips them.
 func unsubscribeTogether(x *fixture) {
+	side := x.sides()
 	const s, n = 0, 120
 	m, planned := x.sending(s, n, n)
 	h := x.take(ref(m, s, 0))
@@ -90,7 +102,7 @@ func unsubscribeTogether(x *fixture) {
 	each(4, func(i int) {
 		if i > 0 {
 			for rank := i; rank < n; rank += 3 {
-				if _, _, err := x.ChangeSet(x.ctx, s, name, set.Of(planned[rank]), nil); err != nil {
+				if _, _, err := side(i).ChangeSet(x.ctx, s, name, set.Of(planned[rank]), nil); err != nil {
 					x.t.Error(err)
 				}
 				gone[rank].Store(true)
@@ -102,7 +114,7 @@ func unsubscribeTogether(x *fixture) {
 			before := gone[rank].Load()
 			r := fanfare.Record{BatchRef: row.BatchRef, Generation: 1, Fence: row.Fence, Step: row.Step, Next: row.Clone(), Lease: fanfare.LeaseTime,
 				Intent: &fanfare.Intent{Members: []fanfare.Member{{Rank: rank, Seq: planned[rank]}}, Suppressions: fanfare.Suppressions(fanfare.ChannelEmail, "news", false)}}
-			a := x.Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Record: &r}})[0]
+			a := side(i).Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Record: &r}})[0]
 			if a.Answer != fanfare.Applied {
 				x.t.Errorf("answer %d (%v)", a.Answer, a.Err)
 				return
@@ -116,19 +128,20 @@ func unsubscribeTogether(x *fixture) {
 
 // pauseTogether claims and records while the slot is stopped: what comes after Spread has returned carries an older generation.
 func pauseTogether(x *fixture) {
+	side := x.sides()
 	const s, batches = 3, 60
 	m, _ := x.sending(s, batches, 1)
 	var paused atomic.Bool
 	each(4, func(i int) {
 		if i == 0 {
-			x.ok(x.Spread(x.ctx, s, m, fanfare.SlotStopped, 2))
+			x.ok(side(i).Spread(x.ctx, s, m, fanfare.SlotStopped, 2))
 			paused.Store(true)
 			return
 		}
 		for b := i - 1; b < batches; b += 3 {
 			late := paused.Load()
 			c := claim(ref(m, s, fanfare.BatchNo(b)), alice) //nolint:gosec // small
-			a := x.Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Claim: &c}})[0]
+			a := side(i).Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Claim: &c}})[0]
 			if late && a.Answer != fanfare.Stale || a.Answer != fanfare.Stale && a.Answer != fanfare.Applied {
 				x.t.Errorf("claim, late %v: answer %d (%v)", late, a.Answer, a.Err)
 			}
@@ -140,7 +153,7 @@ func pauseTogether(x *fixture) {
 			r := h.make(func(r *fanfare.Record) {
 				r.Intent = &fanfare.Intent{Members: []fanfare.Member{{Rank: 0, Seq: fanfare.Seq(b)}}}
 			}) //nolint:gosec // small
-			a = x.Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Record: &r}})[0]
+			a = side(i).Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Record: &r}})[0]
 			if late && a.Answer != fanfare.Halted || a.Answer != fanfare.Halted && a.Answer != fanfare.Applied {
 				x.t.Errorf("intent, late %v: answer %d (%v)", late, a.Answer, a.Err)
 			}
@@ -149,6 +162,7 @@ func pauseTogether(x *fixture) {
 }
 
 func upsertTogether(x *fixture) {
+	side := x.sides()
 	const s, workers, n = 1, 4, 60
 	who := ids(s, n)
 	seqs := make([][]fanfare.Upserted, workers)
@@ -158,7 +172,7 @@ func upsertTogether(x *fixture) {
 			changes = append(changes, fanfare.RecipientChange{ExternalID: who[(k*(i+1)+i)%n], Attributes: map[string]any{fmt.Sprint("a", i): true}})
 		}
 		for k := 0; k < n; k += 20 {
-			done, err := x.Upsert(x.ctx, s, changes[k:k+20], fanfare.UpsertOptions{Add: []fanfare.SetName{fanfare.ListSet(1)}})
+			done, err := side(i).Upsert(x.ctx, s, changes[k:k+20], fanfare.UpsertOptions{Add: []fanfare.SetName{fanfare.ListSet(1)}})
 			if err != nil {
 				x.t.Error(err)
 			}
@@ -185,13 +199,14 @@ func upsertTogether(x *fixture) {
 }
 
 func freezeTogether(x *fixture) {
+	side := x.sides()
 	const s, workers = 2, 6
 	x.ok(x.Number(x.ctx, s, 5))
 	m := x.message()
 	x.ok(x.Spread(x.ctx, s, m, fanfare.SlotPreparing, 1))
 	var won atomic.Int64
-	each(workers, func(int) {
-		done, err := x.Freeze(x.ctx, s, m, 1, 2, everybody)
+	each(workers, func(i int) {
+		done, err := side(i).Freeze(x.ctx, s, m, 1, 2, everybody)
 		if err != nil {
 			x.t.Error(err)
 		}
@@ -205,6 +220,7 @@ func freezeTogether(x *fixture) {
 }
 
 func sendTogether(x *fixture) {
+	side := x.sides()
 	const s, n, size = 1, 96, 8
 	m, planned := x.sending(s, n, size)
 	var left atomic.Int64
@@ -213,7 +229,7 @@ func sendTogether(x *fixture) {
 		if i == 3 {
 			for {
 				last := left.Load() == 0
-				t, err := x.Tally(x.ctx, m, s)
+				t, err := side(i).Tally(x.ctx, m, s)
 				if err != nil || !t.Balanced(n) {
 					x.t.Errorf("while sending: %+v (%v)", t, err)
 				}
@@ -225,7 +241,7 @@ func sendTogether(x *fixture) {
 		defer left.Add(-1)
 		for b := i; b < n/size; b += 3 {
 			c := claim(ref(m, s, fanfare.BatchNo(b)), alice) //nolint:gosec // small
-			a := x.Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Claim: &c}})[0]
+			a := side(i).Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Claim: &c}})[0]
 			h := &holder{row: a.Row, members: planned[b*size : (b+1)*size]}
 			for rank := 0; rank <= size && a.Answer == fanfare.Applied; rank++ {
 				r := h.make(func(r *fanfare.Record) {
@@ -241,7 +257,7 @@ func sendTogether(x *fixture) {
 						r.Lease = 0
 					}
 				})
-				if a = x.Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Record: &r}})[0]; a.Answer == fanfare.Applied {
+				if a = side(i).Append(x.ctx, x.ShardOf(s), []fanfare.Entry{{Record: &r}})[0]; a.Answer == fanfare.Applied {
 					h.row = a.Row
 				}
 			}
@@ -256,11 +272,12 @@ func sendTogether(x *fixture) {
 }
 
 func updateTogether(x *fixture) {
+	side := x.sides()
 	const workers, rounds = 6, 15
 	x.update(func(tx fanfare.ControlTx) error { return tx.PutSetting("count", nil) })
-	each(workers, func(int) {
+	each(workers, func(i int) {
 		for k := range rounds {
-			err := x.Update(x.ctx, func(tx fanfare.ControlTx) error {
+			err := side(i).Update(x.ctx, func(tx fanfare.ControlTx) error {
 				was, err := tx.Setting("count")
 				if err != nil {
 					return err
@@ -285,15 +302,16 @@ func updateTogether(x *fixture) {
 }
 
 func numberTogether(x *fixture) {
+	side := x.sides()
 	const s, rounds = 3, 12
 	who := ids(s, rounds)
 	each(4, func(i int) {
 		for k := range rounds {
 			var err error
 			if i%2 == 0 {
-				err = x.Number(x.ctx, s, 10, fanfare.ListSet(int64(i)))
+				err = side(i).Number(x.ctx, s, 10, fanfare.ListSet(int64(i)))
 			} else {
-				_, err = x.Upsert(x.ctx, s, []fanfare.RecipientChange{{ExternalID: who[k]}}, fanfare.UpsertOptions{})
+				_, err = side(i).Upsert(x.ctx, s, []fanfare.RecipientChange{{ExternalID: who[k]}}, fanfare.UpsertOptions{})
 			}
 			if err != nil {
 				x.t.Error(err)

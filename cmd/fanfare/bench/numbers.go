@@ -22,7 +22,7 @@ func open(ctx context.Context, data string) (fanfare.Store, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	return serve.OpenStore(ctx, data, nil, slots)
+	return serve.OpenStore(ctx, data, nil, slots, false)
 }
 
 // numbered makes a data folder with n recipients who are numbers only: where no profile is read, none is made.

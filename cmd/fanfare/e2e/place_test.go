@@ -54,18 +54,29 @@ func TestMain(m *testing.M) {
 
 // place is a data folder with its server and a mail sink.
 type place struct {
-	t    *testing.T
-	exe  string
-	data string
-	args []string // of serve
-	sink *spawn.Sink
+	t     *testing.T
+	exe   string
+	data  string
+	args  []string // of serve
+	store []string // the flag of the tools
+	sink  *spawn.Sink
 	*spawn.Server
 }
 
 // settle makes a place whose server runs.
 func settle(t *testing.T, sinkArgs ...string) *place {
 	t.Helper()
+	return settleOn(t, "", sinkArgs...)
+}
+
+// settleOn is settle on a store; empty: the data folder's own.
+func settleOn(t *testing.T, store string, sinkArgs ...string) *place {
+	t.Helper()
 	p := &place{t: t, exe: program(t), data: filepath.Join(t.TempDir(), "data")}
+	if store != "" {
+		p.store = []string{"--store", store}
+		p.args = p.store
+	}
 	var err error
 	p.sink, err = spawn.StartSink(ctx(t), p.exe, sinkArgs...)
 	p.must(err)
@@ -278,7 +289,7 @@ func (p *place) balanced(id string, n int) client.Counts {
 func (p *place) doctor() {
 	p.t.Helper()
 	p.must(p.Stop())
-	code, out := p.run(nil, "doctor", "--data", p.data)
+	code, out := p.run(nil, append([]string{"doctor", "--data", p.data}, p.store...)...)
 	if code != 0 {
 		p.t.Errorf("doctor: exit %d\n%s", code, out)
 	}

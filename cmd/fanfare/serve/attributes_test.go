@@ -18,7 +18,7 @@ import (
 func TestAttributesOnTheEmbeddedStore(t *testing.T) {
 	const slots, people = 2, 500
 	ctx := t.Context()
-	store, err := serve.OpenStore(ctx, t.TempDir(), nil, slots)
+	store, err := serve.OpenStore(ctx, t.TempDir(), nil, slots, false)
 	if err != nil {
 		t.Fatal(err)
 	}

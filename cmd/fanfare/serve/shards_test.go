@@ -16,7 +16,7 @@ func TestTheListOfStoresIsTheInstallations(t *testing.T) {
 	dsn := func(name string) string { return "sqlite:" + filepath.Join(dir, name+".db") }
 	three := []string{dsn("a"), dsn("b"), dsn("c")}
 	for range 2 {
-		s, err := serve.OpenStore(t.Context(), dir, three, 6)
+		s, err := serve.OpenStore(t.Context(), dir, three, 6, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,12 +34,12 @@ func TestTheListOfStoresIsTheInstallations(t *testing.T) {
 		{[]string{three[0], three[2], three[1]}, "in this order"}, {three[:2], "3 shards"}, {three[:1], "3 shards"}, {append(three[:2:2], dsn("new")), "empty database"},
 		{three[1:2], "the first one first"}, {append([]string{dsn("other")}, three[1:]...), "the first one first"},
 	} {
-		_, err := serve.OpenStore(t.Context(), dir, c.list, 6)
+		_, err := serve.OpenStore(t.Context(), dir, c.list, 6, false)
 		if !errors.Is(err, fanfare.ErrUsage) && !errors.Is(err, fanfare.ErrConflict) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v: %v", c.list, err)
 		}
 	}
-	one, err := serve.OpenStore(t.Context(), dir, []string{dsn("alone")}, 6)
+	one, err := serve.OpenStore(t.Context(), dir, []string{dsn("alone")}, 6, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestTheListOfStoresIsTheInstallations(t *testing.T) {
 	if err := one.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := serve.OpenStore(t.Context(), dir, []string{dsn("alone"), dsn("more")}, 6); !errors.Is(err, fanfare.ErrUsage) || !strings.Contains(err.Error(), "shards add") {
+	if _, err := serve.OpenStore(t.Context(), dir, []string{dsn("alone"), dsn("more")}, 6, false); !errors.Is(err, fanfare.ErrUsage) || !strings.Contains(err.Error(), "shards add") {
 		t.Errorf("one with data and an empty one: %v", err)
 	}
 }
