@@ -39,6 +39,7 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 	if !n.has(roleWorker) {
 		start(&last, noting, n.presence.run)
 	}
+	start(&parts, working, n.presence.superseded)
 	n.begin(working)
 	start(&last, noting, n.guard.Run)
 	start(&parts, working, n.importer.Run) // files lie where they were taken in

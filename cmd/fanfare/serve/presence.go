@@ -36,7 +36,9 @@ type presence struct {
 	store fanfare.Control
 	self  fanfare.Node
 	now   func() deliver.Instant
-	touch func() // others write, or did until now
+	touch func()        // others write, or did until now
+	later chan struct{} // closed when this node was superseded
+	once  sync.Once
 
 	until  atomic.Int64 // deliver.Instant; nobody else is there before
 	member atomic.Int64 // the others know of us before; 0: this node has not begun
@@ -47,7 +49,7 @@ type presence struct {
 }
 
 func newPresence(store fanfare.Control, folder *home.Folder, c *Config) *presence {
-	return &presence{store: store, now: deliver.BootClock(), touch: func() {}, self: fanfare.Node{Name: folder.Node, Folder: folder.ID, Version: c.Version, Roles: c.Roles}}
+	return &presence{store: store, now: deliver.BootClock(), touch: func() {}, later: make(chan struct{}), self: fanfare.Node{Name: folder.Node, Folder: folder.ID, Version: c.Version, Roles: c.Roles}}
 }
 
 // join enters the node into the database, which refuses a second one of its name, and says whether others live. own says that tasks do not reach
@@ -132,12 +134,25 @@ func (p *presence) tell(ctx context.Context, row fanfare.Node) error {
 		}
 		return tx.PutNode(row)
 	})
+	if errors.Is(err, errSuperseded) {
+		p.once.Do(func() { close(p.later) })
+	}
 	if err != nil {
 		return err
 	}
 	p.note(began, nodes, now)
 	p.belong(began)
 	return nil
+}
+
+// superseded ends the node when another process has its name.
+func (p *presence) superseded(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.later:
+		return errSuperseded
+	}
 }
 
 // belong notes that the others know of this node. After a silence in which they may have taken it for gone they have to learn of it first.
@@ -172,10 +187,8 @@ func (p *presence) Known(ctx context.Context) error {
 // run tells until ctx ends, for a node whose worker does not.
 func (p *presence) run(ctx context.Context) error {
 	for {
-		if err := p.tell(ctx, fanfare.Node{}); errors.Is(err, errSuperseded) {
-			return err
-		}
-		select { // what fails is tried again
+		_ = p.tell(ctx, fanfare.Node{}) // what fails is tried again
+		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(tellEvery):
