@@ -264,6 +264,10 @@ type Freezer interface {
 	// Freeze runs fn in one transaction of the slot and stores what it answers: the parts, the batches of at most size planned members
 	// (WholeRows: one a stored row of the planned), and frozen in the latch row. Guarded by not frozen and (preparing, generation): false and no change if the guard refuses.
 	Freeze(ctx context.Context, s Slot, m MessageNum, g Generation, size int, fn func(FreezeView) (map[Part]*set.Set, error)) (bool, error)
+	// FreezeMany is Freeze of several slots, ascending, in one transaction of each shard, for audiences of few: a transaction each costs more than what
+	// is written. Each slot has its own guard; all: every one of them was frozen now. After an error it is not known which were: read Latches.
+	// fn is called by one goroutine at a time, for a slot perhaps again.
+	FreezeMany(ctx context.Context, slots []Slot, m MessageNum, g Generation, size int, fn func(Slot, FreezeView) (map[Part]*set.Set, error)) (all bool, err error)
 	// Spread brings the message's latch row of a slot to phase and generation, made if it is missing. It never goes back: a row with a
 	// higher generation, or the same one and a higher phase, stays. It waits for the writers that hold the latch.
 	Spread(ctx context.Context, s Slot, m MessageNum, p SlotPhase, g Generation) error

@@ -128,6 +128,16 @@ func (w *Watched) Freeze(ctx context.Context, s fanfare.Slot, m fanfare.MessageN
 	return w.Store.Freeze(ctx, s, m, g, size, fn)
 }
 
+// FreezeMany implements fanfare.Freezer.
+func (w *Watched) FreezeMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.Slot, fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (bool, error) {
+	if size == fanfare.WholeRows {
+		defer w.state.Add(1)
+	}
+	return w.Store.FreezeMany(ctx, slots, m, g, size, fn)
+}
+
 // Forget implements fanfare.Freezer.
 func (w *Watched) Forget(ctx context.Context, s fanfare.Slot, m fanfare.MessageNum) error {
 	defer w.state.Add(1)

@@ -212,7 +212,7 @@ func (q *question) split(ctx context.Context, s fanfare.Slot, view fanfare.Freez
 		return nil, err
 	}
 	made := parts{fanfare.PartSend: rest}
-	if q.channel == "" {
+	if q.channel == "" || rest.Empty() { // as in most slots where few are named
 		return made, nil
 	}
 	skip := func(why fanfare.Reason, members *set.Set) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fanfare"
+	"fanfare/audience"
 	"fanfare/set"
 )
 
@@ -72,6 +73,9 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 	if !m.job.ready() {
 		return true, m.job.step(ctx)
 	}
+	if m.job.few() && (!m.job.dedupe || p.Store.Shards() == 1) { // of several shards one may fail, and mailboxes are taken in order of the slots
+		return p.freezeFew(ctx, m)
+	}
 	job, s := m.job, m.job.left[0]
 	if job.next == nil {
 		if job.next, err = job.look(ctx, s, nil); err != nil {
@@ -97,6 +101,39 @@ func (p *Planner) freezeStep(ctx context.Context, m *message) (more bool, err er
 		return false, nil
 	}
 	job.left = job.left[1:]
+	return true, nil
+}
+
+// fewNamed is how many people an audience may name that is frozen at once: nobody waits long for the writer.
+const fewNamed = 500
+
+// few says whether an audience is of named people, and not of many.
+func (f *freezing) few() bool {
+	named, yes := f.expr.(audience.Recipients)
+	return yes && len(named.IDs) <= fewNamed
+}
+
+// freezeFew freezes all slots that are left in one transaction: a message to one person costs one commit for that, not one a slot.
+func (p *Planner) freezeFew(ctx context.Context, m *message) (more bool, err error) {
+	job, of := m.job, make(map[fanfare.Slot]*known, len(m.job.left))
+	for _, s := range job.left {
+		k, err := job.look(ctx, s, nil)
+		for more := true; more && err == nil; {
+			more, err = job.askMore(ctx, s, k)
+		}
+		if err != nil {
+			return false, fmt.Errorf("slot %d: %w", s, err)
+		}
+		of[s] = k
+	}
+	all, err := p.Store.FreezeMany(ctx, job.left, m.Num, m.State.Generation, job.size, func(s fanfare.Slot, view fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
+		return job.parts(ctx, s, view, of[s])
+	})
+	if err != nil || !all {
+		m.job = nil // what is left is read anew
+		return false, err
+	}
+	job.left = nil
 	return true, nil
 }
 

@@ -24,7 +24,7 @@ const (
 // unsure gives those of members who may lack something, by the sets of values alone.
 func unsure(view fanfare.SlotView, c Content, members *set.Set) (*set.Set, error) {
 	attributes, everybody := c.Needs()
-	if everybody {
+	if everybody || members.Empty() {
 		return members, nil
 	}
 	all, err := dirty(view)

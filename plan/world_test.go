@@ -299,6 +299,21 @@ func (f *failing) Freeze(ctx context.Context, s fanfare.Slot, m fanfare.MessageN
 	return call(f, "Freeze", func() (bool, error) { return f.Store.Freeze(ctx, s, m, g, size, fn) })
 }
 
+// FreezeMany freezes slot by slot, and may stop between any two, as with several shards.
+func (f *failing) FreezeMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.Slot, fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (bool, error) {
+	all := true
+	for _, s := range slots {
+		done, err := f.Freeze(ctx, s, m, g, size, func(v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) { return fn(s, v) })
+		if err != nil {
+			return false, err
+		}
+		all = all && done
+	}
+	return all, nil
+}
+
 func (f *failing) SpreadMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
 	for _, s := range slots {
 		if err := f.Spread(ctx, s, m, p, g); err != nil {

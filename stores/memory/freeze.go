@@ -58,6 +58,21 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	return true, nil
 }
 
+// FreezeMany implements fanfare.Freezer.
+func (s *Store) FreezeMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.Slot, fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (bool, error) {
+	all := true
+	for _, n := range slots {
+		done, err := s.Freeze(ctx, n, m, g, size, func(v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) { return fn(n, v) })
+		if err != nil {
+			return false, err
+		}
+		all = all && done
+	}
+	return all, nil
+}
+
 // batchSizes cuts the planned into batches of at most size, or into those of each 65,536 numbers.
 func batchSizes(planned *set.Set, size int) (sizes []int) {
 	if planned == nil {

@@ -23,6 +23,41 @@ func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum
 	return done, err
 }
 
+// FreezeMany implements fanfare.Freezer, one shard after the other, since fn is for one goroutine. Slots of a shard of which one moves have a turn each.
+func (s *Store) FreezeMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.Slot, fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (all bool, err error) {
+	for _, n := range slots {
+		if err := s.has(n); err != nil {
+			return false, err
+		}
+	}
+	groups, shards := s.byShard(len(slots), func(i int) fanfare.Slot { return slots[i] })
+	all = true
+	for _, i := range shards {
+		these := make([]fanfare.Slot, 0, len(groups[i]))
+		for _, at := range groups[i] {
+			these = append(these, slots[at])
+		}
+		done, err := s.shards[i].FreezeMany(ctx, these, m, g, size, fn)
+		if errors.Is(err, fanfare.ErrMoving) {
+			done, err = true, nil
+			for _, n := range these {
+				one, failed := s.Freeze(ctx, n, m, g, size, func(v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) { return fn(n, v) })
+				if failed != nil {
+					return false, failed
+				}
+				done = done && one
+			}
+		}
+		if err != nil {
+			return false, s.of(i, err)
+		}
+		all = all && done
+	}
+	return all, nil
+}
+
 // Spread implements fanfare.Freezer.
 func (s *Store) Spread(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, p fanfare.SlotPhase, g fanfare.Generation) error {
 	return s.at(ctx, n, func(sh fanfare.Shard) error { return sh.Spread(ctx, n, m, p, g) })

@@ -32,32 +32,54 @@ func (v freezeView) Resolve(ids []string) ([]int64, error) { return v.t.resolve(
 func (s *Store) Freeze(ctx context.Context, n fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
 	fn func(fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
 ) (done bool, err error) {
+	return s.FreezeMany(ctx, []fanfare.Slot{n}, m, g, size, func(_ fanfare.Slot, v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) { return fn(v) })
+}
+
+// FreezeMany implements fanfare.Freezer.
+func (s *Store) FreezeMany(ctx context.Context, slots []fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.Slot, fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (all bool, err error) {
 	if size < 0 || size > set.MaxBits {
 		return false, fmt.Errorf("a batch of %d: %w", size, fanfare.ErrUsage)
 	}
-	if err := s.has(n); err != nil {
-		return false, err
+	for _, n := range slots {
+		if err := s.has(n); err != nil {
+			return false, err
+		}
 	}
-	err = s.lend(ctx, longWrite, locks{shared: []fanfare.Slot{n}}, func(t *tx) error {
-		done = false
-		if err := t.writable(n); err != nil {
-			return err
+	if len(slots) == 0 {
+		return true, nil
+	}
+	err = s.lend(ctx, longWrite, locks{shared: slots}, func(t *tx) error {
+		all = true
+		for _, n := range slots {
+			done, err := t.freezeOne(n, m, g, size, fn)
+			if err != nil {
+				return err
+			}
+			all = all && done
 		}
-		may, err := t.one(func([]driver.Value) error { return nil }, "latch.freezable", int64(m), int64(n), int64(fanfare.SlotPreparing), int64(g))
-		if err != nil || !may {
-			return err
-		}
-		parts, err := fn(freezeView{t, n})
-		if err != nil {
-			return err
-		}
-		if err := t.freeze(n, m, size, parts); err != nil {
-			return err
-		}
-		done = true
 		return nil
 	})
-	return done && err == nil, err
+	return all && err == nil, err
+}
+
+// freezeOne freezes a slot if its latch lets it.
+func (t *tx) freezeOne(n fanfare.Slot, m fanfare.MessageNum, g fanfare.Generation, size int,
+	fn func(fanfare.Slot, fanfare.FreezeView) (map[fanfare.Part]*set.Set, error),
+) (done bool, err error) {
+	if err := t.writable(n); err != nil {
+		return false, err
+	}
+	may, err := t.one(func([]driver.Value) error { return nil }, "latch.freezable", int64(m), int64(n), int64(fanfare.SlotPreparing), int64(g))
+	if err != nil || !may {
+		return false, err
+	}
+	parts, err := fn(n, freezeView{t, n})
+	if err != nil {
+		return false, err
+	}
+	return true, t.freeze(n, m, size, parts)
 }
 
 func (t *tx) freeze(n fanfare.Slot, m fanfare.MessageNum, size int, parts map[fanfare.Part]*set.Set) error {

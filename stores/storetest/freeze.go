@@ -12,6 +12,7 @@ func freezeScenarios() []scenario {
 		{"spread never goes back", spread},
 		{"guards", freezeGuards},
 		{"a failed function keeps nothing", failedFreeze},
+		{"several slots are frozen together", freezeMany},
 		{"it reads the sets of its slot", freezeView},
 		{"batches are rank ranges", freezeBatches},
 		{"an empty slot", emptyFreeze},
@@ -115,6 +116,57 @@ func freezeGuards(x *fixture) {
 	if !latches[0].Frozen {
 		x.t.Error("spread thawed the slot")
 	}
+}
+
+func freezeMany(x *fixture) {
+	m := x.message()
+	all := []fanfare.Slot{0, 1, 2, 3}
+	for _, s := range all {
+		x.ok(x.Number(x.ctx, s, 3+int(s)))
+	}
+	asked := map[fanfare.Slot]bool{}
+	failing := true
+	some := func(s fanfare.Slot, v fanfare.FreezeView) (map[fanfare.Part]*set.Set, error) {
+		if s == 0 && failing {
+			return nil, errBoom
+		}
+		asked[s] = true
+		if s == 2 {
+			return map[fanfare.Part]*set.Set{fanfare.PartSend: set.New()}, nil
+		}
+		return everybody(v)
+	}
+	try := func(g fanfare.Generation, slots []fanfare.Slot, want bool, what string) {
+		x.t.Helper()
+		done, err := x.FreezeMany(x.ctx, slots, m, g, 2, some)
+		x.ok(err)
+		if done != want {
+			x.t.Errorf("%s: all frozen %v", what, done)
+		}
+	}
+	try(1, nil, true, "no slots")
+	x.ok(x.SpreadMany(x.ctx, all, m, fanfare.SlotPreparing, 2))
+	done, err := x.FreezeMany(x.ctx, all, m, 2, 2, some)
+	x.is(err, errBoom, "a freeze whose function failed")
+	x.same(done, false, "all frozen")
+	failing = false
+	try(1, all, false, "an older generation")
+	x.same(len(asked), 0, "asked")
+	x.ok(x.Spread(x.ctx, 3, m, fanfare.SlotStopped, 3))
+	try(2, all, false, "one was stopped")
+	x.same(asked, map[fanfare.Slot]bool{0: true, 1: true, 2: true}, "asked")
+	x.ok(x.Spread(x.ctx, 3, m, fanfare.SlotPreparing, 4))
+	try(4, all[3:], true, "the rest")
+	try(4, all[3:], false, "twice")
+	latches, err := x.Latches(x.ctx, m)
+	x.ok(err)
+	for s, want := range []int{3, 4, 0, 6} {
+		if got := x.tally(m, fanfare.Slot(s)); got.N != want || !latches[s].Frozen { //nolint:gosec // a few slots
+			x.t.Errorf("slot %d: %+v, %+v", s, got, latches[s])
+		}
+	}
+	_, err = x.FreezeMany(x.ctx, []fanfare.Slot{0, slots}, m, 4, 2, some)
+	x.is(err, fanfare.ErrUsage, "a slot that is none")
 }
 
 func failedFreeze(x *fixture) {
