@@ -72,6 +72,7 @@ type Shard interface {
 	Roster
 	ErasingApart
 	InboxesApart
+	Moving
 	// Membership tells what Join wrote.
 	Membership(ctx context.Context) (Membership, error)
 	// Join makes the database a shard. All of an installation hash addresses with one key, so that their entries can be copied and named alike.
@@ -130,4 +131,34 @@ type InboxesApart interface {
 	SweepFew(ctx context.Context) (swept []MessageNum, more bool, err error)
 	// SweepRows takes out the rows of messages of which SweepFew told on the first shard.
 	SweepRows(ctx context.Context, nums []MessageNum) error
+}
+
+// SlotRow is a row that a slot takes along when it moves. Values are int64, string, []byte or nil, in the order of the table's columns; a store
+// that keeps something else than tables sends what only its own kind understands.
+type SlotRow struct {
+	Table  string
+	Values []any
+}
+
+// TableErased names rows that are not the slot's alone: hashes of all who were erased on the shard. They are added to what is there.
+const TableErased = "erased"
+
+// SlotCounters are what of a slot only rises.
+type SlotCounters struct {
+	Next    int64 // the number that the next recipient gets
+	Rev     int64
+	Changed int64
+}
+
+// Moving is how a slot comes from one shard to another.
+type Moving interface {
+	// ExportSlot calls fn with all rows of a slot, of one snapshot, and with those of TableErased. Whether the slot lies here is not asked.
+	ExportSlot(ctx context.Context, s Slot, fn func(SlotRow) error) error
+	// ImportSlot adds rows to a slot that is away, in one transaction. ErrConflict: it is not. ErrUsage: the rows are of another kind of store.
+	ImportSlot(ctx context.Context, s Slot, rows []SlotRow) error
+	// ClearSlot removes all rows of a slot that is away; its counters stay. ErrConflict: it is not away.
+	ClearSlot(ctx context.Context, s Slot) error
+	SlotCounters(ctx context.Context, s Slot) (SlotCounters, error)
+	// TakeSlot is TurnSlot of a slot that is away: its counters become higher than they were here and than k; Next may stay.
+	TakeSlot(ctx context.Context, was, now SlotTurn, k SlotCounters) error
 }

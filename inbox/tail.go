@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"fanfare"
@@ -70,7 +71,7 @@ func (r *Reader) follow(ctx context.Context, shard int, t *tail, foreign bool) e
 			}
 			continue
 		}
-		missed := page.Folded > t.after && t.known
+		missed := page.Folded > t.after || slices.ContainsFunc(page.Entries, moved)
 		foreign = foreign || !r.Store.others.Alone() // asked now: while nobody else is there, nothing of theirs is in the page
 		r.mu.Lock()
 		r.notes++
@@ -104,4 +105,9 @@ func (r *Reader) follow(ctx context.Context, shard int, t *tail, foreign bool) e
 			return nil
 		}
 	}
+}
+
+// moved says whether a slot came or went with an entry: what was read of it before, and the log of another shard said, is of no use any more.
+func moved(e fanfare.LogEntry) bool {
+	return slices.ContainsFunc(e.News, func(n fanfare.News) bool { return n.Kind == fanfare.NewsMoved })
 }

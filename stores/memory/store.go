@@ -92,9 +92,7 @@ func Open(c Config) *Store {
 	s := &Store{now: c.Now, rules: c.Rules, shards: c.Shards, slots: make([]slot, c.Slots), heads: make([]int64, c.Shards),
 		receipts: make([]receipts, c.Shards), damagedReceipts: make(map[receiptRow]bool), erased: make(erased), erasedAt: make(map[string]time.Time), stored: "memory", found: "memory"}
 	for i := range s.slots {
-		s.slots[i] = slot{turn: fanfare.SlotTurn{Slot: fanfare.Slot(i), Epoch: 1, State: fanfare.SlotOpen}, ids: make(map[string]fanfare.Seq), people: make(map[fanfare.Seq]*person), sets: make(map[fanfare.SetName]*set.Set),
-			messages: make(map[fanfare.MessageNum]*work), marks: make(map[fanfare.Mark][]fanfare.Upserted),
-			receipts: make(map[fanfare.MessageNum]map[fanfare.Seq]*fanfare.Receipted)}
+		s.slots[i] = emptySlot(fanfare.Slot(i)) //nolint:gosec // slots fit
 	}
 	s.control.open()
 	return s

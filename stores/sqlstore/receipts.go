@@ -105,8 +105,9 @@ func (c *receiptCache) advance(from, head, folded int64, entries [][]byte) (bool
 	if c.known != (from >= 0) || c.known && c.head != from {
 		return false, nil
 	}
+	moved := false
 	for _, packed := range entries {
-		if err := decodeLog(packed, c.forget, func(fanfare.News) {}, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, at stamp) {
+		if err := decodeLog(packed, c.forget, func(n fanfare.News) { moved = moved || n.Kind == fanfare.NewsMoved }, func(k audienceKey, kind fanfare.ReceiptKind, seq fanfare.Seq, at stamp) {
 			it := c.item(k)
 			it.note(kind, seq, at)
 			if ended := kind.Ends(); ended != 0 {
@@ -116,6 +117,10 @@ func (c *receiptCache) advance(from, head, folded int64, entries [][]byte) (bool
 			c.reset()
 			return false, err
 		}
+	}
+	if moved && c.known { // what is in memory of the slot may be of its former stay; the log has nothing of that any more
+		c.reset()
+		return false, nil
 	}
 	if !c.known {
 		c.foldedHere = head
@@ -658,6 +663,10 @@ func (t *tx) publishReceipts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !t.wrote || !c.known || c.head != t.head-1 {
+		return
+	}
+	if slices.ContainsFunc(t.news, func(n fanfare.News) bool { return n.Kind == fanfare.NewsMoved }) {
+		c.reset()
 		return
 	}
 	c.head = t.head
