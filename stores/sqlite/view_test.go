@@ -34,10 +34,18 @@ type house struct {
 	store fanfare.Store
 	tx    *sql.Tx // behind the store's back
 	seen  map[string]int
+
+	opens    func() (fanfare.Store, error)
+	connects func() (*sql.DB, error)
+	numbered bool // parameters are $1, $2
 }
 
 func build(t *testing.T, seed uint64) *house {
 	h := &house{t: t, r: rand.New(rand.NewPCG(seed, 7)), name: filepath.Join(t.TempDir(), "fanfare.db"), seen: make(map[string]int)} //nolint:gosec // a test
+	h.opens = func() (fanfare.Store, error) {
+		return sqlite.Open(t.Context(), h.name, sqlite.Options{Slots: viewSlots})
+	}
+	h.connects = func() (*sql.DB, error) { return sql.Open("sqlite", "file:"+h.name) }
 	h.open()
 	return h
 }
@@ -52,7 +60,7 @@ func (h *house) ok(err error) {
 func (h *house) open() {
 	h.t.Helper()
 	var err error
-	h.store, err = sqlite.Open(h.t.Context(), h.name, sqlite.Options{Slots: viewSlots})
+	h.store, err = h.opens()
 	h.ok(err)
 }
 
@@ -99,7 +107,7 @@ func (h *house) freeze(id fanfare.MessageID, channel fanfare.ChannelName, size i
 func (h *house) behind(fn func()) {
 	h.t.Helper()
 	h.ok(h.store.Close())
-	db, err := sql.Open("sqlite", "file:"+h.name)
+	db, err := h.connects()
 	h.ok(err)
 	h.tx, err = db.BeginTx(h.t.Context(), nil)
 	h.ok(err)
@@ -110,6 +118,9 @@ func (h *house) behind(fn func()) {
 
 func (h *house) exec(statement string, values ...any) {
 	h.t.Helper()
+	for n := 1; h.numbered && strings.Contains(statement, "?"); n++ {
+		statement = strings.Replace(statement, "?", fmt.Sprint("$", n), 1)
+	}
 	_, err := h.tx.ExecContext(h.t.Context(), statement, values...)
 	h.ok(err)
 }
@@ -379,8 +390,14 @@ func whole(n uint64) func(fanfare.Slot) map[fanfare.Part]*set.Set {
 // TestViews asks the views by SQL and compares them, item by item, with what the store itself answers.
 func TestViews(t *testing.T) {
 	t.Parallel()
-	const people = 70_000 // two containers a slot
 	h := build(t, 1)
+	h.show(func() map[string]func(query string) []string { return clients(t, h.name) })
+}
+
+// show fills the house and compares what each client is shown with what the API says.
+func (h *house) show(clients func() map[string]func(query string) []string) {
+	t := h.t
+	const people = 70_000 // two containers a slot
 	h.people(people, 2000)
 	phases := map[fanfare.MessageID]fanfare.Phase{"sending": fanfare.PhaseSending, "done": fanfare.PhaseCompleted, "cancelled": fanfare.PhaseCancelled, "expired": fanfare.PhaseExpired,
 		"inbox": fanfare.PhaseCompleted, "untouched": fanfare.PhaseSending, "empty": fanfare.PhaseCompleted}
@@ -417,7 +434,7 @@ func TestViews(t *testing.T) {
 		}
 	}
 	h.ok(h.store.Close())
-	for name, ask := range clients(t, h.name) {
+	for name, ask := range clients() {
 		t.Run(name, func(t *testing.T) {
 			if d := gocmp.Diff(shown, ask("SELECT id, name, channel, status, phase, created_at, started_at, finished_at FROM messages ORDER BY id")); d != "" {
 				t.Errorf("messages: -want +got\n%s", d)
@@ -477,8 +494,30 @@ func same(t *testing.T, what string, want, got []string) {
 // clients gives ways to ask a file by SQL, none of which knows anything of Fanfare: each answers rows, columns joined by '|', null as ∅.
 func clients(t *testing.T, name string) map[string]func(query string) []string {
 	t.Helper()
-	all := map[string]func(string) []string{"driver": func(query string) []string {
-		db, err := sql.Open("sqlite", "file:"+name+"?mode=ro")
+	all := map[string]func(string) []string{"driver": asks(t, func() (*sql.DB, error) { return sql.Open("sqlite", "file:"+name+"?mode=ro") })}
+	program, err := exec.LookPath("sqlite3")
+	switch {
+	case err == nil:
+		all["sqlite3"] = func(query string) []string {
+			out, err := exec.CommandContext(t.Context(), program, "-readonly", "-batch", "-nullvalue", "∅", "-separator", "|", name, query).Output() //nolint:gosec // a test's own query
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+		}
+	case os.Getenv("CI") == "true":
+		t.Error("there is no sqlite3 on PATH; scripts/servers.sh installs it")
+	default:
+		t.Log("sqlite3 is not on PATH: only the driver was asked")
+	}
+	return all
+}
+
+// asks gives a client that is a driver.
+func asks(t *testing.T, connect func() (*sql.DB, error)) func(query string) []string {
+	return func(query string) []string {
+		t.Helper()
+		db, err := connect()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -513,23 +552,7 @@ func clients(t *testing.T, name string) map[string]func(query string) []string {
 			t.Fatal(err)
 		}
 		return found
-	}}
-	program, err := exec.LookPath("sqlite3")
-	switch {
-	case err == nil:
-		all["sqlite3"] = func(query string) []string {
-			out, err := exec.CommandContext(t.Context(), program, "-readonly", "-batch", "-nullvalue", "∅", "-separator", "|", name, query).Output() //nolint:gosec // a test's own query
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
-		}
-	case os.Getenv("CI") == "true":
-		t.Error("there is no sqlite3 on PATH; scripts/servers.sh installs it")
-	default:
-		t.Log("sqlite3 is not on PATH: only the driver was asked")
 	}
-	return all
 }
 
 // TestViewPlans: who asks by message, directly or by way of messages, has no other message's rows read.
