@@ -162,7 +162,7 @@ func wiped(b *bench) {
 			_ = d.Ack(b.ctx) // of a task that is gone: whatever it says, it must not take another one with it for good
 		}
 		b.survive(b.Queue, s, tasks(fanfare.PriorityHigh, 1000*(i+1), 50))
-		held = nil
+		held = nil // gone with the first wipe, if not acknowledged
 		waiting := make(chan struct{})
 		go func() {
 			defer close(waiting)
@@ -187,6 +187,9 @@ func wiped(b *bench) {
 		if b.ctx.Err() != nil {
 			b.Fatalf("wiped by %s while somebody waited: nothing comes any more", name)
 		}
+	}
+	for _, d := range held {
+		_ = d.Ack(b.ctx)
 	}
 	b.survive(b.Queue, b.subscribe(mail), tasks(fanfare.PriorityNormal, 100, 50))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fanfare"
+	"fanfare/queues/kafka"
 	"fanfare/queues/memory"
 	"fanfare/queues/nats"
 	"fanfare/queues/rabbitmq"
@@ -21,8 +22,10 @@ func openQueue(raw string, log *slog.Logger) (q fanfare.Queue, err error) {
 		q, err = nats.Open(raw, log)
 	case scheme == "amqp", scheme == "amqps":
 		q, err = rabbitmq.Open(raw, log)
+	case scheme == "kafka":
+		q, err = kafka.Open(raw, log)
 	default:
-		return nil, fmt.Errorf("%w: --queue %s: there are memory:, nats://host:port and amqp://host:port", fanfare.ErrUsage, redacted(raw))
+		return nil, fmt.Errorf("%w: --queue %s: there are memory:, nats://host:port, amqp://host:port and kafka://host:port", fanfare.ErrUsage, redacted(raw))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--queue: %w", err)
