@@ -300,8 +300,7 @@ func TestWhatCannotBeIsSaidAtOnce(t *testing.T) {
 		"some roles":   func(c *Config) { c.Roles = []string{"api", "worker"} },
 		"no roles":     func(c *Config) { c.Roles = nil },
 		"a public URL": func(c *Config) { c.PublicURL = "ftp://x" },
-		"a store":      func(c *Config) { c.Stores = []string{"postgres://u:secret@x/y"} },
-		"two stores":   func(c *Config) { c.Stores = []string{"sqlite:a", "sqlite:b"} },
+		"a store":      func(c *Config) { c.Stores = []string{"oracle://u:secret@x/y"} },
 		"an address":   func(c *Config) { c.Listen = "nonsense" },
 		"a provider": func(c *Config) {
 			c.File = &config.File{Path: "f.toml", Providers: map[string]config.Provider{"p": {Channel: "sms"}}}
