@@ -66,6 +66,7 @@ func (p *presence) join(ctx context.Context, folder *home.Folder, c *Config, own
 		for i := range nodes {
 			n, ago := &nodes[i], tx.Now().Sub(nodes[i].SeenAt).Round(time.Second)
 			switch {
+			case n.Name != p.self.Name && n.Folder == p.self.Folder && n.Folder != "": // this node under its former name: the folder is locked
 			case n.Name != p.self.Name:
 				others = others || !gone(n, tx.Now())
 				if own && n.Alive(tx.Now()) && c.moves() && moves(n.Roles) {
@@ -92,7 +93,7 @@ func gone(n *fanfare.Node, now time.Time) bool { return n.Left || now.Sub(n.Seen
 
 // note keeps what a transaction that began then saw of the others.
 func (p *presence) note(began deliver.Instant, nodes []fanfare.Node, now time.Time) {
-	others := slices.DeleteFunc(slices.Clone(nodes), func(n fanfare.Node) bool { return n.Name == p.self.Name || gone(&n, now) })
+	others := slices.DeleteFunc(slices.Clone(nodes), func(n fanfare.Node) bool { return n.Name == p.self.Name || n.Folder == p.self.Folder || gone(&n, now) })
 	p.mu.Lock()
 	before := len(p.others)
 	p.others = others
@@ -159,7 +160,9 @@ func (p *presence) superseded(ctx context.Context) error {
 func (p *presence) belong(began deliver.Instant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if member := deliver.Instant(p.member.Load()); member != 0 && began >= member && p.again == 0 {
+	if len(p.others) == 0 { // whoever comes back reads this node's row first
+		p.again = 0
+	} else if member := deliver.Instant(p.member.Load()); member != 0 && began >= member && p.again == 0 {
 		p.again = p.now().After(joinTime)
 	}
 	if p.again != 0 && p.now() < p.again {

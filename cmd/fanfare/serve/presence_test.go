@@ -140,6 +140,9 @@ func TestOneNameOneFolder(t *testing.T) {
 		if err := a.superseded(t.Context()); !errors.Is(err, errSuperseded) {
 			t.Errorf("its process goes on: %v", err)
 		}
+		if _, others, err := enter("renamed", "1"); err != nil || others {
+			t.Errorf("the folder under another name: others %v, %v", others, err)
+		}
 		time.Sleep(fanfare.NodeTime) // in the bubble of synctest
 		other, _, err := enter("a", "2")
 		if err != nil || other.self.Incarnation <= again.self.Incarnation {
