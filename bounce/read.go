@@ -111,29 +111,32 @@ func (f fields) get(name string) string {
 	return ""
 }
 
-// blocks splits text into the groups of fields that empty lines part. Lines that are no fields are passed over.
+// blocks splits text into the groups of fields that empty lines part. Lines that are no fields are passed over. A value is put together once, however many
+// lines it is folded into.
 func blocks(text []byte) (all []fields) {
-	now, last := fields{}, ""
+	now, name, folded := fields{}, "", []string(nil)
+	told := func() {
+		if name != "" {
+			now[name] = append(now[name], strings.Join(folded, " "))
+		}
+		name, folded = "", nil
+	}
 	end := func() {
-		if len(now) > 0 {
+		if told(); len(now) > 0 {
 			all = append(all, now)
 		}
-		now, last = fields{}, ""
+		now = fields{}
 	}
 	for line := range strings.SplitSeq(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n") {
-		switch name, value, found := strings.Cut(line, ":"); {
+		switch head, value, found := strings.Cut(line, ":"); {
 		case line == "":
 			end()
 		case line[0] == ' ' || line[0] == '\t':
-			if last != "" {
-				values := now[last]
-				values[len(values)-1] += " " + strings.TrimSpace(line)
-			}
-		case found && strings.TrimSpace(name) != "":
-			last = canonical(strings.TrimSpace(name))
-			now[last] = append(now[last], strings.TrimSpace(value))
+			folded = append(folded, strings.TrimSpace(line))
 		default:
-			last = ""
+			if told(); found && strings.TrimSpace(head) != "" {
+				name, folded = canonical(strings.TrimSpace(head)), []string{strings.TrimSpace(value)}
+			}
 		}
 	}
 	end()

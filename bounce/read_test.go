@@ -134,6 +134,18 @@ func TestAPartIsBounded(t *testing.T) {
 	}
 }
 
+// TestAValueOfManyLines: a value is put together once, not anew with each line that it is folded into; that took half a minute a part.
+func TestAValueOfManyLines(t *testing.T) {
+	block := []byte("Action: failed\nX-Pad: a" + strings.Repeat("\n b", 80_000) + "\nStatus: 5.1.1\n")
+	var all []fields
+	if n := testing.AllocsPerRun(1, func() { all = blocks(block) }); n > 1000 {
+		t.Errorf("%v allocations", n)
+	}
+	if len(all) != 1 || all[0].get("X-Pad") != "a"+strings.Repeat(" b", 80_000) || all[0].get("Status") != "5.1.1" {
+		t.Errorf("%d blocks", len(all))
+	}
+}
+
 // FuzzRead: whatever stands around it and in its texts, a report says what its fields say; and what is no report is refused by an *Error.
 func FuzzRead(f *testing.F) {
 	f.Add("", "failed", "5.1.1", "smtp; 550 no such user", "<KEY@example.org>", []byte(postfix(block("failed", "5.1.1", "x"))))
