@@ -13,3 +13,12 @@ func attributes(uid, gid int, dies syscall.Signal) *syscall.SysProcAttr {
 	}
 	return attr
 }
+
+// room is how many bytes are free on the file system of a folder.
+func room(folder string) uint64 {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(folder, &fs); err != nil {
+		return 0
+	}
+	return fs.Bavail * uint64(fs.Bsize) //nolint:gosec // a block's size
+}

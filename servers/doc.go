@@ -13,7 +13,7 @@
 // and Start brings back what was stopped or crashed, on the same ports.
 //
 // A server ends with the test that opened it, and also when the test's process is killed: the kernel signals it (Pdeathsig). Its folder lies
-// below the system's temporary one; what a killed process left there the next one removes.
+// in memory (/dev/shm) where 4 GB are free, else with the temporary files; what a killed process left there the next one removes.
 //
 // `make servers` installs or builds all of them. They are looked for on PATH, below .scratch/servers/bin of the module (or $SCRATCH/servers/bin),
 // and where Debian keeps them. Root starts each by the account of its package, anybody else as himself. Linux only.

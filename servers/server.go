@@ -42,6 +42,8 @@ type recipe struct {
 	stop    syscall.Signal
 	dies    syscall.Signal // when the process that started it dies
 
+	soon string // what its log says when it could not start, but will if it is tried again
+
 	find    func(s *Server) error                   // sets s.programs, or says what is missing
 	prepare func(s *Server) error                   // before each start; makes the data folder when there is none
 	command func(s *Server) (line, env []string)    // what to start; env is added to the process's own
@@ -127,19 +129,23 @@ func (s *Server) start() error {
 	if err := s.recipe.prepare(s); err != nil {
 		return fmt.Errorf("%s: %w", s.kind, err)
 	}
-	s.starts++
-	log := filepath.Join(s.folder, fmt.Sprintf("log.%d", s.starts))
-	line, env := s.recipe.command(s)
-	p, err := s.launch(log, env, line...)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.kind, err)
-	}
-	s.main = p
-	if err := s.await(p, log, func() bool { return s.recipe.ready(s, log, p.pid()) }); err != nil {
+	for late := time.Now().Add(10 * time.Second); ; {
+		s.starts++
+		log := filepath.Join(s.folder, fmt.Sprintf("log.%d", s.starts))
+		line, env := s.recipe.command(s)
+		p, err := s.launch(log, env, line...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.kind, err)
+		}
+		s.main = p
+		if err = s.await(p, log, func() bool { return s.recipe.ready(s, log, p.pid()) }); err == nil {
+			return nil
+		}
 		s.main.kill()
-		return fmt.Errorf("%s: %w", s.kind, err)
+		if s.recipe.soon == "" || !says(log, s.recipe.soon) || time.Now().After(late) {
+			return fmt.Errorf("%s: %w", s.kind, err)
+		}
 	}
-	return nil
 }
 
 // Stop ends it cleanly; one that does not end within 30 s is killed. What does not run is stopped already.

@@ -13,6 +13,7 @@ import (
 func postgres() recipe {
 	return recipe{account: "postgres", url: "postgres://postgres@%s/postgres?sslmode=disable", data: "data",
 		stop: syscall.SIGINT, dies: syscall.SIGINT, // INT: ends its clients and stops; TERM would wait for them
+		soon: "still in use", // of its memory, by a child of the killed one that has not quite ended
 		find: func(s *Server) error {
 			debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 			newest, version := []string(nil), 14

@@ -207,7 +207,7 @@ func TestStatements(t *testing.T) {
 // TestDialects: a number of a migration means the same tables in all dialects, and each statement can be said in each.
 func TestDialects(t *testing.T) {
 	all := 0
-	for _, d := range []Dialect{SQLite(), PostgreSQL()} {
+	for _, d := range []Dialect{SQLite(), PostgreSQL(), MySQL()} {
 		steps, err := migrations(d)
 		if err != nil {
 			t.Fatal(err)

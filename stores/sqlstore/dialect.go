@@ -28,6 +28,7 @@ type Dialect struct {
 	ForShare   string          // what /*share a*/ becomes: others may lock them so too
 	Numbered   bool            // parameters are $1, $2 instead of ? and ?1
 	Returning  bool            // an INSERT gives the new number by RETURNING
+	Duplicate  bool            // ON CONFLICT is ON DUPLICATE KEY, and nothing is done by IGNORE
 	Words      []string        // old and new, in pairs, of all statements
 	Clock      string          // gives the database's clock in microseconds; empty: the machine's is the database's
 	Migrate    string          // said in the transaction that makes tables, so that no two do at once; may be empty
@@ -73,6 +74,42 @@ func PostgreSQL() Dialect {
 			"recipients.insert": {Table: "recipients_" + slotMark, Columns: []string{"seq", "mailbox", "updated_at", "external_id", "email", "phone", "locale", "time_zone", "attributes"}},
 		},
 	}
+}
+
+// MySQL is the dialect of MariaDB and MySQL. Its driver has to give found rows as changed ones, and statements of WITH want as text.
+func MySQL() Dialect {
+	return Dialect{
+		Name: "mysql", BeginWrite: "START TRANSACTION READ WRITE", BeginRead: "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+		Locks: true, ForUpdate: "FOR UPDATE", ForShare: "LOCK IN SHARE MODE", Duplicate: true,
+		// keys and before are words there; not_before comes first, so that it stays.
+		Words: []string{"CROSS JOIN", "STRAIGHT_JOIN", "FROM keys", "FROM `keys`", "INTO keys", "INTO `keys`", "not_before", "not_before", "before", "`before`"},
+		Clock: "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)",
+		Migrate: "SELECT GET_LOCK(CONCAT('fanfare ', LEFT(SHA1(DATABASE()), 40)), 60)",
+		Tables:  "SELECT COUNT(*), SUM(CASE WHEN table_name = 'fanfare_schema' THEN 1 ELSE 0 END) FROM information_schema.tables WHERE table_schema = DATABASE()",
+	}
+}
+
+// duplicate says ON CONFLICT as MySQL does; a condition for the update is for a block of its own.
+func (d Dialect) duplicate(text string) string {
+	if before, after, conflicts := strings.Cut(text, "ON CONFLICT "); d.Duplicate && conflicts {
+		_, do, _ := strings.Cut(after, ") ")
+		if do == "DO NOTHING" {
+			return strings.Replace(strings.TrimSpace(before), "INSERT", "INSERT IGNORE", 1)
+		}
+		text = before + "ON DUPLICATE KEY UPDATE" + strings.TrimPrefix(do, "DO UPDATE SET")
+		for {
+			before, after, more := strings.Cut(text, "excluded.")
+			if !more {
+				break
+			}
+			end := strings.IndexFunc(after, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })
+			if end < 0 {
+				end = len(after)
+			}
+			text = before + "VALUES(" + after[:end] + ")" + after[end:]
+		}
+	}
+	return text
 }
 
 // Copy says where the rows of a statement go: its values are those of Columns, all others are defaults.
@@ -185,7 +222,7 @@ func loadStatements(d Dialect) (statements, error) {
 	}
 	fill, words := strings.NewReplacer(pairs...), strings.NewReplacer(d.Words...)
 	for name, text := range all {
-		all[name] = words.Replace(d.locking(fill.Replace(text)))
+		all[name] = words.Replace(d.duplicate(d.locking(fill.Replace(text))))
 	}
 	return statements{all, d.Numbered}, nil
 }

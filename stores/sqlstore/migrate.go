@@ -106,16 +106,20 @@ const (
 )
 
 func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots int) (err error) {
+	// Where CREATE commits by itself a first migration may have ended anywhere: what is new shows by the slots, which come last.
+	made := 0
 	if version > 0 {
-		slots, err = c.slots()
+		made, err = c.slots()
 	} else {
-		if slots == 0 {
-			slots = defaultSlots
-		}
-		err = c.script("CREATE TABLE fanfare_schema (version INTEGER PRIMARY KEY, at BIGINT NOT NULL)")
+		err = c.script("CREATE TABLE IF NOT EXISTS fanfare_schema (version INTEGER PRIMARY KEY, at BIGINT NOT NULL)")
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case made > 0:
+		slots = made
+	case slots == 0:
+		slots = defaultSlots
 	}
 	for i := version; i < len(steps); i++ {
 		if steps[i] == "" {
@@ -128,7 +132,7 @@ func migrateFrom(ctx context.Context, c *conn, steps []string, version, slots in
 			return err
 		}
 	}
-	if version > 0 {
+	if made > 0 {
 		return nil
 	}
 	identity, err := c.db.Identity(ctx)
