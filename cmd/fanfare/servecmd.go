@@ -23,8 +23,8 @@ type serveCommand struct {
 	Listen       string      `help:"Where to answer HTTP; port 0 picks a free one." default:"127.0.0.1:8080"`
 	Config       string      `help:"Configuration file (TOML)." type:"path"`
 	PublicURL    string      `name:"public-url" help:"Where recipients reach this server, for links in mail: https://news.example.org."`
-	Store        []string    `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder), postgres://user@host:port/database."`
-	Untested     bool        `name:"allow-untested-store" help:"Serve a store that its tests never ran on, as what only speaks PostgreSQL's protocol."`
+	Store        []string    `help:"Where to keep everything: sqlite:FILE (default: fanfare.db in the data folder), postgres://user@host:port/database, mysql://user@host:port/database (MariaDB)."`
+	Untested     bool        `name:"allow-untested-store" help:"Serve a store that its tests never ran on, as MySQL, or what only speaks PostgreSQL's protocol."`
 	Queue        string      `help:"What carries tasks: memory:, nats://host:port, amqp://host:port, kafka://host:port." default:"memory:"`
 	Roles        []string    `help:"What this node does: api, planner, worker." default:"api,planner,worker"`
 	Slots        int         `help:"Number of slots of a new installation (default 16); never changes."`

@@ -29,7 +29,7 @@ type Options struct {
 
 // Open opens the database that a URL names (mysql://user:password@host:port/database?tls=true), and makes its tables if it is empty.
 // Errors: fanfare.ErrNotFound (the database), ErrUsage (a setting, an untested server), ErrForeign, ErrReadOnly.
-func Open(ctx context.Context, dsn string, o Options) (fanfare.Store, error) {
+func Open(ctx context.Context, dsn string, o Options) (fanfare.Shard, error) {
 	config, err := parse(dsn)
 	if err != nil {
 		return nil, err

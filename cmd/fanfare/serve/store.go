@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fanfare"
+	"fanfare/stores/mysql"
 	"fanfare/stores/postgres"
 	"fanfare/stores/sharded"
 	"fanfare/stores/sqlite"
@@ -56,6 +57,8 @@ func openDatabase(ctx context.Context, dsn string, slots int, untested bool) (fa
 		return sqlite.Open(ctx, rest, sqlite.Options{Slots: slots})
 	case "postgres", "postgresql":
 		return postgres.Open(ctx, dsn, postgres.Options{Slots: slots, Untested: untested})
+	case "mysql":
+		return mysql.Open(ctx, dsn, mysql.Options{Slots: slots, Untested: untested})
 	}
-	return nil, fmt.Errorf("%w: --store %s: there are sqlite:FILE and postgres://user@host:port/database", fanfare.ErrUsage, redacted(dsn))
+	return nil, fmt.Errorf("%w: --store %s: there are sqlite:FILE, postgres://user@host:port/database and mysql://user@host:port/database", fanfare.ErrUsage, redacted(dsn))
 }
