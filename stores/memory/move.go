@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"fanfare"
 	"fanfare/set"
@@ -16,6 +17,9 @@ func (s *Store) ExportSlot(ctx context.Context, n fanfare.Slot, fn func(fanfare.
 	rows := []fanfare.SlotRow{{Table: "slot", Values: []any{s.slots[n]}}}
 	for _, name := range ascending(s.erased) {
 		rows = append(rows, fanfare.SlotRow{Table: fanfare.TableErased, Values: []any{name}})
+	}
+	for id, at := range s.erasedAt {
+		rows = append(rows, fanfare.SlotRow{Table: fanfare.TableErased, Values: []any{at, id}})
 	}
 	s.mu.Unlock()
 	for _, r := range rows {
@@ -55,6 +59,10 @@ func (s *Store) ImportSlot(ctx context.Context, n fanfare.Slot, rows []fanfare.S
 			sl.turn, sl.nextSeq, sl.rev = was.turn, was.nextSeq, was.rev
 		case string:
 			s.erased[v] = true
+		case time.Time:
+			if id, is := r.Values[1].(string); is && v.After(s.erasedAt[id]) {
+				s.erasedAt[id] = v
+			}
 		default:
 			return fmt.Errorf("slot %d: a row of %s is of another kind of store: %w", n, r.Table, fanfare.ErrUsage)
 		}

@@ -28,6 +28,7 @@ type house struct {
 	numbers map[fanfare.Seq]bool // given so far
 	read    fanfare.Seq          // read by all below
 	made    int
+	again   string // the id of somebody who was erased, and of who has it now
 }
 
 func newHouse(t *testing.T, s fanfare.Store) *house {
@@ -42,6 +43,20 @@ func newHouse(t *testing.T, s fanfare.Store) *house {
 	})
 	h.ok(err)
 	h.ok(h.Spread(h.ctx, slot, h.m.Num, fanfare.SlotSending, 1))
+	h.again = fmt.Sprint("u", h.made+1)
+	for fanfare.SlotOf(h.again, h.Slots()) != slot {
+		h.made++
+		h.again = fmt.Sprint("u", h.made+1)
+	}
+	h.people(1)
+	_, err = h.Erase(h.ctx, slot, []string{h.again})
+	h.ok(err)
+	done, err := h.Upsert(h.ctx, slot, []fanfare.RecipientChange{{ExternalID: h.again}}, fanfare.UpsertOptions{})
+	h.ok(err)
+	h.numbers[done[0].Seq] = true
+	if who, at, err := h.Known(h.ctx, h.again); err != nil || !h.numbers[who.Seq] || at.IsZero() {
+		t.Fatalf("whoever was made again with an erased id: %v, erased %v (%v)", who, at, err)
+	}
 	return h
 }
 
@@ -108,6 +123,9 @@ func (h *house) picture() (all []any) {
 		put(members.ToArray(), err)
 	}
 	put(h.Parts(h.ctx, h.m.Num, slot))
+	who, erased, err := h.Known(h.ctx, h.again)
+	put(who, err)
+	put(erased.UTC(), nil)
 	return all
 }
 

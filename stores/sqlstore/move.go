@@ -72,7 +72,7 @@ func (s *Store) ExportSlot(ctx context.Context, n fanfare.Slot, fn func(fanfare.
 			}
 		}
 		return c.query(func(r []driver.Value) error {
-			return fn(fanfare.SlotRow{Table: fanfare.TableErased, Values: []any{integer(r[0])}})
+			return fn(fanfare.SlotRow{Table: fanfare.TableErased, Values: []any{integer(r[0]), integer(r[1])}})
 		}, "erased.all")
 	})
 }
@@ -102,11 +102,15 @@ func (s *Store) ImportSlot(ctx context.Context, n fanfare.Slot, rows []fanfare.S
 func (t *tx) takeRows(n fanfare.Slot, table slotTable, rows []fanfare.SlotRow) error {
 	if rows[0].Table == fanfare.TableErased {
 		for _, r := range rows {
+			if len(r.Values) != 2 {
+				return fmt.Errorf("slot %d: a row of %s with %d values is of another kind of store: %w", n, r.Table, len(r.Values), fanfare.ErrUsage)
+			}
 			hash, is := r.Values[0].(int64)
-			if !is {
+			at, also := r.Values[1].(int64)
+			if !is || !also {
 				return fmt.Errorf("slot %d: a row of %s is of another kind of store: %w", n, r.Table, fanfare.ErrUsage)
 			}
-			if _, err := t.exec("erased.put", hash); err != nil {
+			if _, err := t.exec("erased.take", hash, at); err != nil {
 				return err
 			}
 		}

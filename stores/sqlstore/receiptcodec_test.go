@@ -5,8 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"maps"
-	"slices"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"

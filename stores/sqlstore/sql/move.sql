@@ -81,7 +81,10 @@ INSERT INTO inbox_rows (slot, seq, message, at) VALUES /*rows*/(?, ?, ?, ?)/*end
 DELETE FROM inbox_rows WHERE slot = ?;
 
 -- name: erased.all
-SELECT hash FROM erased;
+SELECT hash, at FROM erased;
+
+-- name: erased.take
+INSERT INTO erased (hash, at) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET at = excluded.at WHERE excluded.at > erased.at;
 
 -- name: slots.take
 UPDATE slots SET epoch = ?, open = ?, next_seq = ?, rev = ?, changed = ? WHERE slot = ? AND epoch = ? AND open = ?;
