@@ -143,6 +143,7 @@ func (s *Server) listKeys(ctx context.Context, _ *call, in *Page) (*reply[list[k
 
 // deleteKey revokes at once. One key that can make keys stays, or nobody could get in any more.
 func (s *Server) deleteKey(ctx context.Context, c *call, in *keyPath) error {
+	defer s.keys.changed()
 	return s.Store.Update(ctx, func(tx fanfare.ControlTx) error {
 		all, err := tx.Keys()
 		if err != nil {

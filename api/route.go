@@ -354,11 +354,8 @@ func (s *Server) authenticate(ctx context.Context, c *call, r *http.Request) err
 	if !found || !strings.EqualFold(scheme, "Bearer") || text == "" {
 		return problem(http.StatusUnauthorized, "no_key", "Give an API key: Authorization: Bearer KEY. The first one lies in admin.key of the server's data folder.")
 	}
-	hash := sha256.Sum256([]byte(strings.TrimSpace(text)))
-	err := s.Store.View(ctx, func(v fanfare.ControlView) (err error) {
-		c.key, err = v.Key(hash)
-		return err
-	})
+	var err error
+	c.key, err = s.keyOf(ctx, sha256.Sum256([]byte(strings.TrimSpace(text))))
 	if errors.Is(err, fanfare.ErrNotFound) {
 		return problem(http.StatusUnauthorized, "wrong_key", "This key is unknown, or was revoked; use another one.")
 	}

@@ -466,6 +466,28 @@ func TestKeysAndScopes(t *testing.T) {
 	})
 }
 
+// A key is remembered, but never longer than a second after another process revoked it, and not at all while others may write.
+func TestAKeyThatAnotherRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone := true
+		w := newWorld(t, func(c *api.Config) { c.Alone = func() bool { return alone } })
+		revoked := func(id string) string {
+			key := w.makeKey(t, id, "messages:read")
+			play(t, w, []step{{call: "GET /v1/messages", status: 200, key: key}})
+			if err := w.store.Update(t.Context(), func(tx fanfare.ControlTx) error { return tx.DeleteKey(id) }); err != nil {
+				t.Fatal(err)
+			}
+			return key
+		}
+		key := revoked("one")
+		play(t, w, []step{{call: "GET /v1/messages", status: 200, key: key}})
+		time.Sleep(time.Second) // of the synctest bubble
+		play(t, w, []step{{call: "GET /v1/messages", status: 401, key: key}})
+		alone = false
+		play(t, w, []step{{call: "GET /v1/messages", status: 401, key: revoked("two")}})
+	})
+}
+
 func TestSuppressions(t *testing.T) {
 	w := newWorld(t)
 	w.fill(t)

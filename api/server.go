@@ -26,6 +26,7 @@ type Server struct {
 	progress progressBook
 	document []byte
 	pages    pageBuffers
+	keys     keyCache
 
 	mu      sync.Mutex
 	running map[string]struct{} // guarded by mu; stored-answer keys of calls under way

@@ -73,7 +73,7 @@ func (t *Tokens) check(token string, now time.Time, keys func(kid string) ([]sig
 			return h, nil
 		}
 	}
-	h, lasting, err := verify(token, now, keys)
+	h, lasting, err := t.head.verify(token, now, keys)
 	if err != nil {
 		return holding{}, err
 	}

