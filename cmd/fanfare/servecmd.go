@@ -105,6 +105,8 @@ type benchCommand struct {
 	JSON    bool     `name:"json" help:"One JSON object a row."`
 	Scale   int      `help:"Divide the numbers of people by this, to try it quickly." default:"1"`
 	Verbose bool     `help:"Show what the servers log."`
+
+	Postgres string `placeholder:"DSN" help:"A PostgreSQL database to measure the row postgres on, in a schema that is dropped afterwards."`
 }
 
 // Help teaches by example.
@@ -122,7 +124,7 @@ func (b *benchCommand) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	c := bench.Config{Exe: exe, Rows: b.Rows, JSON: b.JSON, Scale: b.Scale, Out: io.out}
+	c := bench.Config{Exe: exe, Rows: b.Rows, JSON: b.JSON, Scale: b.Scale, Postgres: b.Postgres, Out: io.out}
 	if b.Verbose {
 		c.Errors = io.err
 	}

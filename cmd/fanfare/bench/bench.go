@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"fanfare"
@@ -24,6 +23,8 @@ type Config struct {
 	JSON   bool
 	Out    io.Writer
 	Errors io.Writer // what the servers log
+	// Postgres is a database for the row of PostgreSQL; without one there is no such row.
+	Postgres string
 }
 
 // Row is one measured row.
@@ -63,8 +64,14 @@ func Run(ctx context.Context, c Config) (err error) {
 		names = Names()
 	}
 	all := rows()
+	if c.Postgres != "" {
+		all[postgresRow] = postgres
+		if len(c.Rows) == 0 {
+			names = []string{postgresRow}
+		}
+	}
 	for _, name := range names {
-		if !slices.Contains(Names(), name) {
+		if all[name] == nil {
 			return fmt.Errorf("%w: no row %q; there are %s", fanfare.ErrUsage, name, strings.Join(Names(), ", "))
 		}
 	}

@@ -18,11 +18,11 @@ import (
 )
 
 // picked makes a data folder with n numbered recipients and a list of a random share of them.
-func picked(ctx context.Context, data string, n int, share float64) (members int, err error) {
-	if err := numbered(ctx, data, n); err != nil {
+func picked(ctx context.Context, data string, n int, share float64, stores ...string) (members int, err error) {
+	if err := numbered(ctx, data, n, stores...); err != nil {
 		return 0, err
 	}
-	store, err := open(ctx, data)
+	store, err := open(ctx, data, stores...)
 	if err != nil {
 		return 0, err
 	}

@@ -17,17 +17,17 @@ const (
 	everyone = "everyone" // the list that all are in
 )
 
-// open opens the store of a data folder that nobody serves, made if it is missing.
-func open(ctx context.Context, data string) (fanfare.Store, error) {
+// open opens the store of a data folder that nobody serves, made if it is missing; or those that are named.
+func open(ctx context.Context, data string, stores ...string) (fanfare.Store, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	return serve.OpenStore(ctx, data, nil, slots, false)
+	return serve.OpenStore(ctx, data, stores, slots, false)
 }
 
 // numbered makes a data folder with n recipients who are numbers only: where no profile is read, none is made.
-func numbered(ctx context.Context, data string, n int) (err error) {
-	store, err := open(ctx, data)
+func numbered(ctx context.Context, data string, n int, stores ...string) (err error) {
+	store, err := open(ctx, data, stores...)
 	if err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ func numbered(ctx context.Context, data string, n int) (err error) {
 }
 
 // examine lets the doctor look at a data folder that nobody serves.
-func examine(ctx context.Context, data string) (err error) {
-	store, err := open(ctx, data)
+func examine(ctx context.Context, data string, stores ...string) (err error) {
+	store, err := open(ctx, data, stores...)
 	if err != nil {
 		return err
 	}
