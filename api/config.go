@@ -23,6 +23,8 @@ type Store interface {
 type Config struct {
 	Store Store
 	Queue Queue
+	// Shards are those of Store; nil: it is one database.
+	Shards Shards
 	Imports
 	Providers
 	// Channel gives the driver of a channel; false if there is none of that name.

@@ -80,6 +80,7 @@ func (s *Server) routes() {
 	s.reportRoutes()
 	s.providerRoutes()
 	s.adminRoutes()
+	s.shardRoutes()
 	s.healthRoutes()
 	s.inboxKeyRoutes()
 	s.unsubscribeRoutes()

@@ -69,6 +69,7 @@ type commands struct {
 	Preview  previewCommand  `cmd:"" help:"Show a message as one recipient would get it." group:"client"`
 	Test     testCommand     `cmd:"" help:"Send one message to an address of yours; never counted." group:"client"`
 	Items    itemsCommand    `cmd:"" help:"List what became of each recipient." group:"client"`
+	Shards   shardsCommand   `cmd:"" help:"List the databases of a cluster, and move slots between them." group:"client"`
 	Nodes    nodesCommand    `cmd:"" help:"List the nodes that serve the database, what each holds, and how deep the queues are." group:"client"`
 	Doctor   doctorCommand   `cmd:"" help:"Recompute every counter from the sets and list where they differ." group:"tools"`
 	Backup   backupCommand   `cmd:"" help:"Write a consistent copy of the database to a new file, also while serving." group:"tools"`

@@ -49,6 +49,9 @@ func (n *node) run(ctx context.Context, l net.Listener) error {
 		start(&parts, working, n.indexer.Run)
 		start(&parts, working, n.purge)
 		start(&parts, working, n.sweep)
+		if n.mover != nil {
+			start(&parts, working, n.mover.Run)
+		}
 	} else {
 		start(&last, noting, n.folder.End)
 	}

@@ -21,6 +21,7 @@ import (
 	"fanfare/people"
 	"fanfare/plan"
 	"fanfare/receipts"
+	"fanfare/stores/sharded"
 	"fanfare/web"
 )
 
@@ -38,6 +39,7 @@ type node struct {
 	worker   *deliver.Node
 	importer *people.Importer
 	folder   *receipts.Folder
+	mover    *sharded.Mover // nil: there is one database
 	api      *api.Server
 	tokens   *api.Tokens
 	presence *presence
@@ -50,6 +52,7 @@ type node struct {
 // former incarnations are void, and a database that was copied or restored is paused. Nothing runs yet.
 func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Store) (*node, error) {
 	here := newPresence(store, folder, &c)
+	several, are := store.(*sharded.Store)
 	watched := reading.Among(store, here)
 	here.touch = watched.Touch
 	store = watched
@@ -85,6 +88,9 @@ func wire(ctx context.Context, c Config, folder *home.Folder, store fanfare.Stor
 		return nil, err
 	}
 	n := &node{Config: c, store: store, queue: c.tasks, guard: guard, presence: here, late: others}
+	if are {
+		n.mover = &sharded.Mover{Store: several, Holder: fmt.Sprintf("%s %d", folder.Node, folder.Incarnation), Log: c.Log}
+	}
 	links := api.NewLinks(c.links, key)
 	cat := newCatalog(context.WithoutCancel(ctx), book, links, c.Log)
 	n.tokens = api.NewTokens(key)
@@ -123,8 +129,12 @@ func (n *node) parts(c Config, folder *home.Folder, owner fanfare.Owner, key []b
 func (n *node) faces(c Config, watched *reading.Watched, book *providers.Book, cat *catalog, links *api.Links) (err error) {
 	reader := reading.New(reading.Config{Store: watched, Compile: readable, CacheBytes: c.CacheBytes, Logger: c.Log})
 	n.hub = reading.NewHub(reader)
+	var shards api.Shards
+	if n.mover != nil {
+		shards = n.mover.Store
+	}
 	n.api, err = api.New(api.Config{
-		Store: n.store, Queue: n.queue, Imports: files{n.importer, n.presence.heard}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
+		Store: n.store, Shards: shards, Queue: n.queue, Imports: files{n.importer, n.presence.heard}, Providers: shelf{book, cat}, Channel: cat.channel, Count: n.count,
 		Inbox: mailbox{reader}, Feed: feed{n.hub},
 		Receive: receipts.NewDesk(n.store).Accept, CheckRecipient: checkRecipient, SendTest: (&tester{cat, links}).send, Links: links, Tokens: n.tokens, InboxOrigins: c.InboxOrigins,
 		Wake: func() {
