@@ -166,7 +166,7 @@ func (d *database) right(c *connection) error {
 func itself(version string) bool {
 	rest, ok := strings.CutPrefix(version, "PostgreSQL ")
 	number, _, _ := strings.Cut(rest, " ")
-	return ok && strings.Trim(number, "0123456789.develbtarc") == "" && !strings.Contains(version, "-YB-")
+	return ok && strings.Trim(number, "0123456789.abcdelrtv") == "" && !strings.Contains(version, "-YB-")
 }
 
 // look runs a query of one row.

@@ -82,8 +82,8 @@ func MySQL() Dialect {
 		Name: "mysql", BeginWrite: "START TRANSACTION READ WRITE", BeginRead: "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 		Locks: true, ForUpdate: "FOR UPDATE", ForShare: "LOCK IN SHARE MODE", Duplicate: true,
 		// keys and before are words there; not_before comes first, so that it stays.
-		Words: []string{"CROSS JOIN", "STRAIGHT_JOIN", "FROM keys", "FROM `keys`", "INTO keys", "INTO `keys`", "not_before", "not_before", "before", "`before`"},
-		Clock: "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)",
+		Words:   []string{"CROSS JOIN", "STRAIGHT_JOIN", "FROM keys", "FROM `keys`", "INTO keys", "INTO `keys`", "not_before", "not_before", "before", "`before`"},
+		Clock:   "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)",
 		Migrate: "SELECT GET_LOCK(CONCAT('fanfare ', LEFT(SHA1(DATABASE()), 40)), 60)",
 		Tables:  "SELECT COUNT(*), SUM(CASE WHEN table_name = 'fanfare_schema' THEN 1 ELSE 0 END) FROM information_schema.tables WHERE table_schema = DATABASE()",
 	}
