@@ -130,11 +130,11 @@ func (s *Server) own(o operation, body, answer reflect.Type, h func(ctx context.
 		delete(described.Responses, "204")
 		described.Responses["200"] = &huma.Response{Description: http.StatusText(http.StatusOK), Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(answer, true, "")}}}
 		if answer == reflect.TypeFor[inboxPageView]() {
-			limit, most := 1.0, 100.0
+			limit, most := 1.0, 1000.0
 			described.Parameters = append(described.Parameters,
 				&huma.Param{Name: "filter", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"unread", "all", "archived"}}, Description: "Without it: what is not archived."},
 				&huma.Param{Name: "cursor", In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "next_cursor of the page before."},
-				&huma.Param{Name: "limit", In: "query", Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: &limit, Maximum: &most, Default: 20}})
+				&huma.Param{Name: "limit", In: "query", Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: &limit, Maximum: &most, Default: 50}, Description: "At most so many; contents of more than 4 MB end a page earlier."})
 		}
 	}
 	s.huma.OpenAPI().AddOperation(&described)
@@ -229,7 +229,7 @@ func smallBody(r *http.Request, to any) error {
 }
 
 func (s *Server) readInbox(ctx context.Context, r recipient) ([]byte, error) {
-	q := InboxQuery{Limit: 20}
+	q := InboxQuery{Limit: 50}
 	var given url.Values
 	if r.URL.RawQuery != "" { // as a rule there is none
 		given = r.URL.Query()
@@ -239,18 +239,18 @@ func (s *Server) readInbox(ctx context.Context, r recipient) ([]byte, error) {
 		switch name {
 		case "filter":
 			if q.Filter = v; !slices.Contains([]string{"unread", "all", "archived"}, v) {
-				return nil, invalid("#/filter", "unknown_value", "must be unread, all or archived; left out: what is not archived")
+				return nil, refuse(FieldDetail{Parameter: "filter", Code: "unknown_value", Detail: "must be unread, all or archived; left out: what is not archived"})
 			}
 		case "cursor":
 			q.Cursor = v
 		case "limit":
 			n, err := strconv.Atoi(v)
-			if err != nil || n < 1 || n > 100 {
-				return nil, invalid("#/limit", "invalid", "must be a number from 1 to 100")
+			if err != nil || n < 1 || n > 1000 {
+				return nil, refuse(FieldDetail{Parameter: "limit", Code: "invalid", Detail: "must be a number from 1 to 1000"})
 			}
 			q.Limit = n
 		default:
-			return nil, invalid("#/"+name, "unknown_field", "there is no such parameter; there are filter, cursor and limit")
+			return nil, refuse(FieldDetail{Parameter: name, Code: "unknown_field", Detail: "there is no such parameter; there are filter, cursor and limit"})
 		}
 	}
 	p, err := s.Inbox.Page(ctx, r.who, q)

@@ -3,6 +3,7 @@ package inbox
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -208,7 +209,7 @@ func (f *Follower) News(ctx context.Context) (n News, err error) {
 		n.Items = nil // what was there before is no news
 	}
 	n.Items = n.Items[max(0, len(n.Items)-newsMost):]
-	if err := r.fill(ctx, f.who, n.Items); err != nil {
+	if _, err := r.fill(ctx, f.who, n.Items, math.MaxInt); err != nil {
 		return n, err
 	}
 	for i := range n.Items {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,34 @@ func TestOwnMessagesTogether(t *testing.T) {
 				t.Errorf("%d bytes of own messages are kept, %d are counted", used, w.reader.ownBytes)
 			}
 		}
+	}
+}
+
+// TestAPageIsBounded: of long contents a page has fewer than were asked for, and the next one goes on behind them.
+func TestAPageIsBounded(t *testing.T) {
+	w := newWorld(t, t.Context(), 0)
+	w.reader.Compile = func(*fanfare.Message) (Content, error) { return plain{strings.Repeat("x", mostContent/4)}, nil }
+	who := fanfare.Person{Seq: 11}
+	var all, got []fanfare.MessageID
+	for range 10 {
+		w.now = w.now.Add(time.Second)
+		all = append(all, w.toFew(t, who.Seq).ID)
+	}
+	slices.Reverse(all)
+	for cursor, pages := "", 1; ; pages++ {
+		p, err := w.reader.Page(w.ctx, who, Query{Limit: 1000, Cursor: cursor})
+		if err != nil || len(p.Items) > 4 || p.Total != 10 {
+			t.Fatalf("page %d has %d items of %d (%v)", pages, len(p.Items), p.Total, err)
+		}
+		for _, it := range p.Items {
+			got = append(got, it.Message)
+		}
+		if cursor = p.Next; cursor == "" {
+			break
+		}
+	}
+	if !slices.Equal(got, all) {
+		t.Errorf("%v, want %v", got, all)
 	}
 }
 

@@ -117,8 +117,15 @@ func (r *Reader) Page(ctx context.Context, who fanfare.Person, q Query) (p Page,
 	}); err != nil {
 		return p, err
 	}
-	return p, r.fill(ctx, who, p.Items)
+	n, err := r.fill(ctx, who, p.Items, mostContent)
+	if err == nil && n < len(p.Items) {
+		p.Items, p.Next = p.Items[:n], positionOf(&p.Items[n-1].entry.InboxMessage).String()
+	}
+	return p, err
 }
+
+// mostContent bounds the contents of a page, whoever's they are: a page that has as much ends before it has as many as were asked for.
+const mostContent = 4 << 20
 
 func (c *cell) picks(low uint16, f Filter) bool {
 	if !c.visible(low) {
@@ -135,14 +142,20 @@ func (c *cell) picks(low uint16, f Filter) bool {
 	return !c.archived.has(low)
 }
 
-// fill puts the contents into items.
-func (r *Reader) fill(ctx context.Context, who fanfare.Person, items []Item) error {
+// fill puts the contents into items, and says how many have theirs: all, or as many as make up most bytes.
+func (r *Reader) fill(ctx context.Context, who fanfare.Person, items []Item, most int) (int, error) {
 	var profile *fanfare.Recipient
+	size := 0
 	for i := range items {
+		if i > 0 {
+			if size += len(items[i-1].Content); size >= most {
+				return i, nil
+			}
+		}
 		it := &items[i]
 		if it.compiled == nil {
 			if err := r.compile(ctx, it); err != nil {
-				return err
+				return i, err
 			}
 		}
 		if it.compiled == nil { // gone since
@@ -156,7 +169,7 @@ func (r *Reader) fill(ctx context.Context, who fanfare.Person, items []Item) err
 		if profile == nil {
 			var err error
 			if profile, err = r.profile(ctx, who); err != nil {
-				return err
+				return i, err
 			}
 		}
 		if fixed, ok := it.compiled.Fixed(profile.Locale); ok {
@@ -169,7 +182,7 @@ func (r *Reader) fill(ctx context.Context, who fanfare.Person, items []Item) err
 			it.Content = []byte(nothing)
 		}
 	}
-	return nil
+	return len(items), nil
 }
 
 const nothing = `"title":"","body":"","url":""`

@@ -102,6 +102,11 @@ func TestInbox(t *testing.T) {
 	if n != (inboxCount{Unread: 1, Unseen: 0, Total: 2}) {
 		t.Errorf("%+v", n)
 	}
+	for query, status := range map[string]int{"limit=1000": 200, "limit=1001": 422, "limit=0": 422, "filter=new": 422, "page=2": 422} {
+		if got := r.do("GET", "/v1/inbox?"+query, one, "", nil); got != status {
+			t.Errorf("%s is answered with %d", query, got)
+		}
+	}
 	r.want(200, "GET", "/v1/inbox?limit=1", one, "", &p)
 	if p.Next == nil || p.Items[0].ReadAt == nil || p.Items[0].SeenAt == nil {
 		t.Fatalf("%+v", p)
