@@ -386,6 +386,7 @@ customElements.define('fanfare-inbox', class extends HTMLElement {
 		const notice = this.#part('notice');
 		notice.replaceChildren(...state ? [this.#say(state), ' ', make('button', {type: 'button', part: 'button', onclick: () => { this.#refused = null; this.#again(); }}, this.#say('again'))] : []);
 		notice.hidden = !state;
+		this.#empty();
 	}
 	#build() {
 		this.#seeing?.disconnect();
@@ -437,10 +438,13 @@ customElements.define('fanfare-inbox', class extends HTMLElement {
 			if (row === at) at = at.nextSibling;
 			else list.insertBefore(row, at);
 		}
+		this.#part('more').parentNode.hidden = !this.#next || !this.#items.length;
+		this.#empty();
+	}
+	#empty() {
 		const empty = this.#part('empty');
 		empty.textContent = this.#say(this.#loaded ? 'none' : 'loading');
-		empty.hidden = this.#items.length > 0;
-		this.#part('more').parentNode.hidden = !this.#next || !this.#items.length;
+		empty.hidden = this.#items.length > 0 || !this.#loaded && !!this.#state; // a notice says why nothing is there
 	}
 	#row(it) {
 		const id = 'b-' + it.message, row = make('li', {part: 'item', 'data-message': it.message});

@@ -308,6 +308,7 @@ func TestInboxComponentWithoutRight(t *testing.T) {
 	p.seconds.Store(0)
 	p.step("open", chromedp.Navigate(p.page.URL+"/"))
 	p.reads("[role=alert]", "Your session has ended")
+	p.holds("nothing is said to be loading", inside("[part=empty]")+`.hidden`)
 	p.click("[role=alert] button")
 	p.reads("li .title", "Hello")
 	p.holds("all is well", inside("[role=alert]")+`.hidden`)
