@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"mime/quotedprintable"
 	"net/mail"
 	"slices"
 	"strings"
@@ -94,8 +95,11 @@ func Read(raw []byte) (*Report, error) {
 // content reads a part as far as it is read at all.
 func content(part *multipart.Part) []byte {
 	var in io.Reader = part
-	if strings.EqualFold(strings.TrimSpace(part.Header.Get("Content-Transfer-Encoding")), "base64") {
+	switch strings.ToLower(strings.TrimSpace(part.Header.Get("Content-Transfer-Encoding"))) { // RFC 3464 has these parts as they are, RFC 6533 may have them encoded
+	case "base64":
 		in = base64.NewDecoder(base64.StdEncoding, part)
+	case "quoted-printable":
+		in = quotedprintable.NewReader(part)
 	}
 	text, _ := io.ReadAll(io.LimitReader(in, MaxPart)) // broken off: what is there counts
 	return text

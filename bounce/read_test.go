@@ -78,6 +78,7 @@ func TestRead(t *testing.T) {
 		"one of two waits":        {postfix(block("delayed", "4.2.2", "full") + gone), Undecided, "4.2.2", "full"},
 		"without a status":        {strings.Replace(postfix(gone), "Status: 5.1.1\r\n", "", 1), Failed, "550", "smtp; 550 5.1.1 <ada@example.com>: no such user here"},
 		"broken off behind it":    {postfix(gone)[:strings.Index(postfix(gone), "Return-Path: <b")], Failed, "5.1.1", "smtp; 550 5.1.1 <ada@example.com>: no such user here"},
+		"quoted-printable":        {strings.Replace(postfix(strings.Replace(gone, "Status: 5", "Status:=205", 1)), "delivery-status\r\n\r\n", "delivery-status\r\nContent-Transfer-Encoding: Quoted-Printable\r\n\r\n", 1), Failed, "5.1.1", "smtp; 550 5.1.1 <ada@example.com>: no such user here"},
 		"the words of a headline": {strings.Replace(postfix(gone), "report-type=delivery-status;\r\n\t", "report-type=disposition-notification; ", 1), Failed, "5.1.1", "smtp; 550 5.1.1 <ada@example.com>: no such user here"},
 	} {
 		r, err := Read([]byte(c.raw))
