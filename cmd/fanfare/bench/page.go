@@ -234,7 +234,7 @@ func readPages(ctx context.Context, s *spawn.Server, names []string) (m marked, 
 	}
 	defer warm.conn.Close() //nolint:errcheck // over
 	for i := range min(len(tokens), 2000) {
-		if _, err := warm.get("/v1/inbox", tokens[i]); err != nil {
+		if _, err := warm.get("/v1/inbox?limit=20", tokens[i]); err != nil {
 			return m, err
 		}
 	}
@@ -255,7 +255,7 @@ func pages(ctx context.Context, s *spawn.Server, tokens []string) (m marked, err
 		return m, err
 	}
 	m, err = together(1<<40, func(client int, i int64) error {
-		answer, err := clients[client].get("/v1/inbox", tokens[int(i*7919)%len(tokens)])
+		answer, err := clients[client].get("/v1/inbox?limit=20", tokens[int(i*7919)%len(tokens)])
 		if err == nil && !bytes.HasPrefix(answer, []byte(`{"items":[`)) {
 			err = fmt.Errorf("no page: %s", answer)
 		}
