@@ -38,9 +38,9 @@ func postgres() recipe {
 			return err
 		},
 		command: func(s *Server) (line, env []string) {
-			// No Unix socket: its path may have 107 bytes only.
+			// No Unix socket: its path may have 107 bytes only. Shared memory lies with the data: a crashed server leaves it, and it goes with the folder.
 			line = []string{s.programs["postgres"], "-D", filepath.Join(s.folder, "data"), "-p", strconv.Itoa(s.ports.at(0)),
-				"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200"}
+				"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "max_connections=200"}
 			for _, setting := range s.settings {
 				line = append(line, "-c", setting)
 			}
