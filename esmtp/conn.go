@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -332,6 +333,7 @@ func (c *Conn) command(ctx context.Context, step Step, line string) (reply, *Err
 // reply reads one answer that may take as long as limit.
 func (c *Conn) reply(ctx context.Context, step Step, limit time.Duration) (reply, *Error) {
 	if !c.in.lineBuffered() {
+		runtime.Gosched()                            // who else has something to do goes first: then the answer is there, mostly, and one read takes it
 		c.readBy.within(c.nc.SetReadDeadline, limit) // one for the whole reply: a server cannot drip for ever
 	}
 	r, err := c.in.read()
