@@ -165,9 +165,9 @@ func (s *Store) withReceipts(c *conn, head int64, k audienceKey, wants func(*rec
 		if head < cache.foldedHere {
 			return errOldSnapshot
 		}
-		epoch := cache.foldedHere
+		epoch, indexed := cache.foldedHere, it.indexed
 		cache.mu.Unlock()
-		index, rows, err := c.loadReceipts(k, !it.indexed, missing, timed)
+		index, rows, err := c.loadReceipts(k, !indexed, missing, timed)
 		cache.mu.Lock()
 		if err != nil {
 			return err
