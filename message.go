@@ -37,6 +37,21 @@ func (p Priority) Share() int {
 	}
 }
 
+// Levels are the priorities, the highest first: high, normal, low.
+const Levels = 3
+
+// Level gives the place of a priority among the levels.
+func (p Priority) Level() int {
+	switch p {
+	case PriorityHigh:
+		return 0
+	case PriorityLow:
+		return 2
+	default:
+		return 1
+	}
+}
+
 // Policy says what happens to whoever is in doubt for the first time.
 type Policy string
 

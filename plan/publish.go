@@ -15,7 +15,7 @@ type lane struct {
 	free     int
 	messages []*message
 	room     int
-	levels   [3]level
+	levels   [fanfare.Levels]level
 	clock    float64
 }
 
@@ -23,17 +23,6 @@ type lane struct {
 type level struct {
 	served float64 // tasks by share
 	clock  float64 // of its messages
-}
-
-func levelOf(p fanfare.Priority) int {
-	switch p {
-	case fanfare.PriorityHigh:
-		return 0
-	case fanfare.PriorityLow:
-		return 2
-	default:
-		return 1
-	}
 }
 
 // laneOf names the lane of a message: its provider, or its channel where that needs none.
@@ -191,7 +180,7 @@ func (l *lane) begin() {
 		l.levels[i].served = max(l.levels[i].served, l.clock)
 	}
 	for _, m := range l.messages {
-		m.served = max(m.served, l.levels[levelOf(m.Priority)].clock)
+		m.served = max(m.served, l.levels[m.Priority.Level()].clock)
 	}
 }
 
@@ -206,7 +195,7 @@ func (l *lane) pick(idle map[*message]bool) *message {
 			best = m
 			continue
 		}
-		mine, its := levelOf(m.Priority), levelOf(best.Priority)
+		mine, its := m.Priority.Level(), best.Priority.Level()
 		if a, b := l.levels[mine].served, l.levels[its].served; mine != its {
 			if a < b || a == b && mine < its { //nolint:gocritic // both compare the same two
 				best = m
@@ -220,7 +209,7 @@ func (l *lane) pick(idle map[*message]bool) *message {
 
 // serve notes that the message got a task.
 func (l *lane) serve(m *message) {
-	level := &l.levels[levelOf(m.Priority)]
+	level := &l.levels[m.Priority.Level()]
 	l.clock = level.served
 	level.served += 1 / float64(m.Priority.Share())
 	level.clock = m.served

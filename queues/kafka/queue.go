@@ -157,7 +157,7 @@ func (q *Queue) topic(provider string, level int) string {
 }
 
 func (q *Queue) topics(provider string) (names []string) {
-	for level := range lane.Levels {
+	for level := range fanfare.Levels {
 		names = append(names, q.topic(provider, level))
 	}
 	return names
@@ -234,7 +234,7 @@ func (q *Queue) offer(ctx context.Context, tasks []fanfare.Task) (left []fanfare
 	names := make(map[string]struct{})
 	records := make([]*kgo.Record, len(tasks))
 	for i, t := range tasks {
-		records[i] = &kgo.Record{Topic: q.topic(t.Provider, lane.Level(t.Priority)), Value: lane.Encode(t)}
+		records[i] = &kgo.Record{Topic: q.topic(t.Provider, t.Priority.Level()), Value: lane.Encode(t)}
 		names[records[i].Topic] = struct{}{}
 	}
 	topics := slices.Collect(maps.Keys(names))

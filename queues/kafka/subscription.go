@@ -44,8 +44,8 @@ type subscription struct {
 	held   int         // handed over and not settled
 	err    error
 	failed int // counts errors
-	ready  [lane.Levels][]*delivery
-	paused [lane.Levels]bool
+	ready  [fanfare.Levels][]*delivery
+	paused [fanfare.Levels]bool
 	tracks map[place]*track
 	later  map[*delivery]*time.Timer
 }
@@ -288,7 +288,7 @@ func (s *subscription) dropLocked() {
 		t.gone = true
 	}
 	clear(s.tracks)
-	s.ready, s.paused = [lane.Levels][]*delivery{}, [lane.Levels]bool{}
+	s.ready, s.paused = [fanfare.Levels][]*delivery{}, [fanfare.Levels]bool{}
 }
 
 // leave ends a session. When the subscription ends, what is held is published again, so that all before it can be committed; brokers that

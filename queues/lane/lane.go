@@ -13,24 +13,9 @@ import (
 	"fanfare"
 )
 
-// Levels are the priorities, the highest first: high, normal, low.
-const Levels = 3
-
-// Level gives the place of a priority.
-func Level(p fanfare.Priority) int {
-	switch p {
-	case fanfare.PriorityHigh:
-		return 0
-	case fanfare.PriorityLow:
-		return 2
-	default:
-		return 1
-	}
-}
-
 // Priority gives the priority at a level.
 func Priority(level int) fanfare.Priority {
-	return [Levels]fanfare.Priority{fanfare.PriorityHigh, fanfare.PriorityNormal, fanfare.PriorityLow}[level]
+	return [fanfare.Levels]fanfare.Priority{fanfare.PriorityHigh, fanfare.PriorityNormal, fanfare.PriorityLow}[level]
 }
 
 // readable is how much of a provider's name stays in the name of its lane, for whoever looks at the broker.
@@ -66,7 +51,7 @@ func Full(provider string, level int) string { return Name(provider) + "-" + str
 func Encode(t fanfare.Task) []byte {
 	b := make([]byte, 0, 48+len(t.Provider))
 	b = append(b, "1 "...)
-	for _, n := range [...]int64{int64(t.Message), int64(t.Slot), int64(t.Batch), int64(t.Generation), int64(Level(t.Priority))} {
+	for _, n := range [...]int64{int64(t.Message), int64(t.Slot), int64(t.Batch), int64(t.Generation), int64(t.Priority.Level())} {
 		b = append(strconv.AppendInt(b, n, 10), ' ')
 	}
 	return append(b, t.Provider...)
@@ -93,7 +78,7 @@ func Decode(b []byte, provider string) (t fanfare.Task, err error) {
 			return t, fmt.Errorf("%w: %.60q", errTask, b)
 		}
 	}
-	if n[4] >= Levels || parts[6] != provider {
+	if n[4] >= fanfare.Levels || parts[6] != provider {
 		return t, fmt.Errorf("%w of %.40q: %.60q", errTask, provider, b)
 	}
 	return fanfare.Task{BatchRef: fanfare.BatchRef{Message: fanfare.MessageNum(n[0]), Slot: fanfare.Slot(n[1]), Batch: fanfare.BatchNo(n[2])}, //nolint:gosec // bounded above
@@ -101,7 +86,7 @@ func Decode(b []byte, provider string) (t fanfare.Task, err error) {
 }
 
 // Mix deals out the priorities' shares, 6 : 3 : 1 as long as all wait. The zero value is ready; one goroutine uses it.
-type Mix struct{ credit [Levels]int }
+type Mix struct{ credit [fanfare.Levels]int }
 
 // Next gives the level whose turn it is among those that wait: the highest that has credit left; when none has, all get theirs anew.
 func (m *Mix) Next(waits func(level int) bool) (level int, ok bool) {
@@ -120,7 +105,7 @@ func (m *Mix) Next(waits func(level int) bool) (level int, ok bool) {
 }
 
 // Deal tells how many of each level make up n, when only those that wait count.
-func (m *Mix) Deal(n int, waits func(level int) bool) (share [Levels]int) {
+func (m *Mix) Deal(n int, waits func(level int) bool) (share [fanfare.Levels]int) {
 	for range n {
 		level, ok := m.Next(waits)
 		if !ok {
@@ -132,7 +117,7 @@ func (m *Mix) Deal(n int, waits func(level int) bool) (share [Levels]int) {
 }
 
 // Interleave puts what came of each level into the order in which they are to be worked on.
-func Interleave[T any](levels [Levels][]T) (all []T) {
+func Interleave[T any](levels [fanfare.Levels][]T) (all []T) {
 	var m Mix
 	for {
 		level, ok := m.Next(func(l int) bool { return len(levels[l]) > 0 })

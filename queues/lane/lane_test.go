@@ -35,13 +35,13 @@ func TestNamesAreSafeAndDiffer(t *testing.T) {
 func TestMixIsSixToThreeToOne(t *testing.T) {
 	var m lane.Mix
 	all := func(int) bool { return true }
-	if got := m.Deal(100, all); got != [lane.Levels]int{60, 30, 10} {
+	if got := m.Deal(100, all); got != [fanfare.Levels]int{60, 30, 10} {
 		t.Errorf("of a hundred: %v", got)
 	}
-	if got := m.Deal(7, func(l int) bool { return l == 2 }); got != [lane.Levels]int{0, 0, 7} {
+	if got := m.Deal(7, func(l int) bool { return l == 2 }); got != [fanfare.Levels]int{0, 0, 7} {
 		t.Errorf("only low waits: %v", got)
 	}
-	if got := m.Deal(7, func(int) bool { return false }); got != [lane.Levels]int{} {
+	if got := m.Deal(7, func(int) bool { return false }); got != [fanfare.Levels]int{} {
 		t.Errorf("nothing waits: %v", got)
 	}
 }

@@ -14,18 +14,19 @@ import (
 	"time"
 
 	"fanfare"
+	"fanfare/queues/lane"
 )
 
 // Queue is a fanfare.Queue within this process.
 type Queue struct {
 	mu     sync.Mutex // guards all below, and the lanes
-	lanes  map[string]*lane
+	lanes  map[string]*line
 	closed chan struct{}
 }
 
 // New makes an empty queue.
 func New() *Queue {
-	return &Queue{lanes: make(map[string]*lane), closed: make(chan struct{})}
+	return &Queue{lanes: make(map[string]*line), closed: make(chan struct{})}
 }
 
 // Features implements fanfare.Queue.
@@ -45,7 +46,7 @@ func (q *Queue) Publish(ctx context.Context, tasks []fanfare.Task) error {
 	}
 	for _, t := range tasks {
 		l := q.laneLocked(t.Provider)
-		l.ready[level(t.Priority)].push(t)
+		l.ready[t.Priority.Level()].push(t)
 		l.ring()
 	}
 	return nil
@@ -112,81 +113,56 @@ func (q *Queue) isClosed() bool {
 	}
 }
 
-func (q *Queue) laneLocked(provider string) *lane {
+func (q *Queue) laneLocked(provider string) *line {
 	l := q.lanes[provider]
 	if l == nil {
-		l = &lane{bell: make(chan struct{})}
+		l = &line{bell: make(chan struct{})}
 		q.lanes[provider] = l
 	}
 	return l
 }
 
-// lane holds what waits for one provider. The queue's mutex guards it.
-type lane struct {
-	ready  [levels]fifo
-	credit [levels]int
-	later  delayed
-	bell   chan struct{} // closed when something came; made anew by whoever waits
-	waits  bool          // somebody waits at the bell
-}
-
-// levels are high, normal, low.
-const levels = 3
-
-func level(p fanfare.Priority) int {
-	switch p {
-	case fanfare.PriorityHigh:
-		return 0
-	case fanfare.PriorityLow:
-		return 2
-	default:
-		return 1
-	}
-}
-
-func share(level int) int {
-	return [levels]fanfare.Priority{fanfare.PriorityHigh, fanfare.PriorityNormal, fanfare.PriorityLow}[level].Share()
+// line holds what waits for one provider. The queue's mutex guards it.
+type line struct {
+	ready [fanfare.Levels]fifo
+	mix   lane.Mix
+	later delayed
+	bell  chan struct{} // closed when something came; made anew by whoever waits
+	waits bool          // somebody waits at the bell
 }
 
 // ring wakes whoever waits.
-func (l *lane) ring() {
+func (l *line) ring() {
 	if l.waits {
 		l.waits = false
 		close(l.bell)
 	}
 }
 
-// next takes the task that comes next: from the highest level that waits and has credit left. When none has, all get theirs anew.
-func (l *lane) next() (fanfare.Task, bool) {
-	for range 2 {
-		for i := range l.ready {
-			if l.credit[i] > 0 && l.ready[i].len() > 0 {
-				l.credit[i]--
-				return l.ready[i].pop(), true
-			}
-		}
-		for i := range l.credit {
-			l.credit[i] = share(i)
-		}
+// next takes the task that comes next, by the shares of the priorities.
+func (l *line) next() (fanfare.Task, bool) {
+	level, ok := l.mix.Next(func(i int) bool { return l.ready[i].len() > 0 })
+	if !ok {
+		return fanfare.Task{}, false
 	}
-	return fanfare.Task{}, false
+	return l.ready[level].pop(), true
 }
 
 // ripen makes ready what is due, and tells how long until the next is.
-func (l *lane) ripen(now time.Time) (wait time.Duration, some bool) {
+func (l *line) ripen(now time.Time) (wait time.Duration, some bool) {
 	for len(l.later) > 0 {
 		if wait := l.later[0].due.Sub(now); wait > 0 {
 			return wait, true
 		}
 		t, _ := heap.Pop(&l.later).(waiting)
-		l.ready[level(t.task.Priority)].push(t.task)
+		l.ready[t.task.Priority.Level()].push(t.task)
 	}
 	return 0, false
 }
 
 type subscription struct {
 	q    *Queue
-	lane *lane
+	lane *line
 	held map[*delivery]struct{} // guarded by q.mu; nil after Close
 	last int64                  // number of the last delivery
 	done chan struct{}
@@ -256,7 +232,7 @@ func (s *subscription) Close() error {
 	close(s.done)
 	back := slices.SortedFunc(maps.Keys(s.held), func(a, b *delivery) int { return cmp.Compare(b.number, a.number) })
 	for _, d := range back {
-		s.lane.ready[level(d.task.Priority)].pushFront(d.task)
+		s.lane.ready[d.task.Priority.Level()].pushFront(d.task)
 	}
 	if len(back) > 0 {
 		s.lane.ring()
@@ -290,7 +266,7 @@ func (d *delivery) Return(_ context.Context, delay time.Duration) error {
 	if delay > 0 {
 		heap.Push(&d.s.lane.later, waiting{task: d.task, due: time.Now().Add(delay)})
 	} else {
-		d.s.lane.ready[level(d.task.Priority)].push(d.task)
+		d.s.lane.ready[d.task.Priority.Level()].push(d.task)
 	}
 	d.s.lane.ring()
 	return nil

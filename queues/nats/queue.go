@@ -185,7 +185,7 @@ func (q *Queue) offer(ctx context.Context, tasks []fanfare.Task) (left []fanfare
 	defer wait.Stop()
 	futures := make([]jetstream.PubAckFuture, len(tasks))
 	for i, t := range tasks {
-		futures[i], err = q.js.PublishAsync(q.subject(lane.Full(t.Provider, lane.Level(t.Priority))), lane.Encode(t), jetstream.WithRetryAttempts(0))
+		futures[i], err = q.js.PublishAsync(q.subject(lane.Full(t.Provider, t.Priority.Level())), lane.Encode(t), jetstream.WithRetryAttempts(0))
 		if err != nil {
 			return tasks, err
 		}
@@ -220,7 +220,7 @@ func (q *Queue) Depth(ctx context.Context, provider string) (int, error) {
 		return 0, q.failed("depth", err)
 	}
 	n := uint64(0)
-	for level := range lane.Levels {
+	for level := range fanfare.Levels {
 		info, err := s.Info(ctx, jetstream.WithSubjectFilter(q.subject(lane.Full(provider, level))))
 		if err != nil {
 			return 0, q.failed("depth", err)

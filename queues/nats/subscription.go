@@ -31,10 +31,10 @@ type subscription struct {
 	cancel   context.CancelFunc
 	pollers  sync.WaitGroup
 	bell     chan struct{} // something came, or is doubtful
-	ask      [lane.Levels]chan jetstream.Consumer
+	ask      [fanfare.Levels]chan jetstream.Consumer
 
 	mu        sync.Mutex // guards what follows
-	consumers [lane.Levels]jetstream.Consumer
+	consumers [fanfare.Levels]jetstream.Consumer
 	known     bool // the consumers were seen since the last doubt
 	receiving bool
 	arrived   []*delivery
@@ -55,7 +55,7 @@ func (q *Queue) Subscribe(ctx context.Context, provider string) (fanfare.Subscri
 		return nil, fmt.Errorf("subscribe to %q: %w", provider, fanfare.ErrClosed)
 	}
 	q.subs[s] = struct{}{}
-	for level := range lane.Levels {
+	for level := range fanfare.Levels {
 		s.ask[level] = make(chan jetstream.Consumer, 1)
 		s.pollers.Go(func() { s.poll(level) })
 	}
@@ -153,7 +153,7 @@ func (s *subscription) giveBackLocked() {
 }
 
 // take gives up to most of what arrived or waits.
-func (s *subscription) take(ctx context.Context, consumers [lane.Levels]jetstream.Consumer, most int) (got []fanfare.Delivery, err error) {
+func (s *subscription) take(ctx context.Context, consumers [fanfare.Levels]jetstream.Consumer, most int) (got []fanfare.Delivery, err error) {
 	s.mu.Lock()
 	for _, d := range s.arrived {
 		if len(got) < most {
@@ -165,12 +165,12 @@ func (s *subscription) take(ctx context.Context, consumers [lane.Levels]jetstrea
 	}
 	s.arrived = nil
 	s.mu.Unlock()
-	var some [lane.Levels][]fanfare.Delivery
-	var empty [lane.Levels]bool
+	var some [fanfare.Levels][]fanfare.Delivery
+	var empty [fanfare.Levels]bool
 	n := len(got)
 	for n < most && err == nil && ctx.Err() == nil {
 		share := s.mix.Deal(most-n, func(level int) bool { return !empty[level] })
-		if share == [lane.Levels]int{} {
+		if share == [fanfare.Levels]int{} {
 			break
 		}
 		for level, want := range share {
@@ -288,7 +288,7 @@ func (s *subscription) doubt() {
 }
 
 // ensure makes the stream and the consumers if they are missing.
-func (s *subscription) ensure(ctx context.Context) (all [lane.Levels]jetstream.Consumer, err error) {
+func (s *subscription) ensure(ctx context.Context) (all [fanfare.Levels]jetstream.Consumer, err error) {
 	s.mu.Lock()
 	if s.held == nil {
 		s.mu.Unlock()

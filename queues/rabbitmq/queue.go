@@ -194,7 +194,7 @@ func (q *Queue) offer(ctx context.Context, p *publisher, tasks []fanfare.Task) (
 	}
 	names := make([]string, len(tasks))
 	for i, t := range tasks {
-		names[i] = q.name(t.Provider, lane.Level(t.Priority))
+		names[i] = q.name(t.Provider, t.Priority.Level())
 	}
 	if err := q.declare(ctx, slices.Compact(slices.Sorted(slices.Values(names)))...); err != nil {
 		return nil, err
@@ -271,7 +271,7 @@ func (q *Queue) Depth(ctx context.Context, provider string) (n int, err error) {
 	if err := q.open("depth"); err != nil {
 		return 0, err
 	}
-	for level := range lane.Levels {
+	for level := range fanfare.Levels {
 		err := q.ask(ctx, func(ch *amqp.Channel) error {
 			state, err := ch.QueueDeclarePassive(q.name(provider, level), true, false, false, false, nil)
 			n += state.Messages

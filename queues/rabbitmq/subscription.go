@@ -36,7 +36,7 @@ type subscription struct {
 	active int        // Receives under way
 	err    error      // why nothing comes; nil: it does, or nobody knows yet
 	failed int        // counts errors
-	ready  [lane.Levels][]*delivery
+	ready  [fanfare.Levels][]*delivery
 	held   map[*delivery]*time.Timer // with the time a task goes back, if it was returned for later; nil after Close
 }
 
@@ -173,7 +173,7 @@ type line struct {
 	ended chan *amqp.Error // the channel or its connection is gone
 	gone  chan string      // a consumer whose queue was deleted
 	tags  []string
-	push  [lane.Levels]<-chan amqp.Delivery
+	push  [fanfare.Levels]<-chan amqp.Delivery
 	uses  int // how often consumers were started: RabbitMQ 3.10 fails (541) when a name comes again while messages of its first bearer are held
 	room  int // how many of each lane may be here, held and waiting
 }
@@ -181,7 +181,7 @@ type line struct {
 // session is one channel's life: it ends with the subscription or with an error. Closing a channel gives back what was taken on it, so the
 // same one consumes more, less, or nothing for a while. again: at once once more.
 func (s *subscription) session() (again bool, err error) {
-	names := make([]string, lane.Levels)
+	names := make([]string, fanfare.Levels)
 	for level := range names {
 		names[level] = s.q.name(s.provider, level)
 	}
@@ -200,7 +200,7 @@ func (s *subscription) session() (again bool, err error) {
 		if err != nil {
 			return err
 		}
-		l = &line{ch: ch, ended: ch.NotifyClose(make(chan *amqp.Error, 1)), gone: ch.NotifyCancel(make(chan string, 2*lane.Levels))}
+		l = &line{ch: ch, ended: ch.NotifyClose(make(chan *amqp.Error, 1)), gone: ch.NotifyCancel(make(chan string, 2*fanfare.Levels))}
 		return nil
 	}); err != nil {
 		if ctx.Err() != nil {
@@ -389,7 +389,7 @@ func (s *subscription) take(level int, m amqp.Delivery) {
 // end closes a channel, which gives back all that was taken on it and not acknowledged.
 func (s *subscription) end(l *line) {
 	s.mu.Lock()
-	s.ready = [lane.Levels][]*delivery{}
+	s.ready = [fanfare.Levels][]*delivery{}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), time.Second)
 	defer cancel()
