@@ -47,10 +47,10 @@ type Queue struct {
 	options    []kgo.Opt // of every client
 	client     *kgo.Client
 
-	mu     sync.Mutex // guards what follows
-	made   map[string]bool
-	subs   map[*subscription]struct{}
-	closed bool
+	subs lane.Subscribers[*subscription]
+
+	mu   sync.Mutex // guards what follows
+	made map[string]bool
 }
 
 var prefixName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
@@ -64,7 +64,7 @@ func open(raw string, log *slog.Logger, through dial) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{broker: b, log: log.With("queue", b.String()), prefix: b.Path, made: make(map[string]bool), subs: make(map[*subscription]struct{})}
+	q := &Queue{broker: b, log: log.With("queue", b.String()), prefix: b.Path, made: make(map[string]bool)}
 	if q.prefix == "" {
 		q.prefix = "fanfare"
 	}
@@ -212,14 +212,14 @@ func (q *Queue) forget(names ...string) {
 
 // Publish implements fanfare.Queue: it answers when all replicas in sync have every task.
 func (q *Queue) Publish(ctx context.Context, tasks []fanfare.Task) error {
-	if err := q.open("publish"); err != nil {
+	if err := q.subs.Open("publish"); err != nil {
 		return err
 	}
 	left, err := q.offer(ctx, tasks)
 	if err != nil && ctx.Err() == nil { // brokers that lost the topic: the client has forgotten it now
 		_, err = q.offer(ctx, left)
 	}
-	if closed := q.open("publish"); err != nil && closed != nil {
+	if closed := q.subs.Open("publish"); err != nil && closed != nil {
 		return closed
 	}
 	return q.failed(fmt.Sprintf("publish %d tasks", len(tasks)), err)
@@ -262,7 +262,7 @@ func (q *Queue) offer(ctx context.Context, tasks []fanfare.Task) (left []fanfare
 
 // Depth implements fanfare.Queue: what is behind the last committed offsets.
 func (q *Queue) Depth(ctx context.Context, provider string) (int, error) {
-	if err := q.open("depth"); err != nil {
+	if err := q.subs.Open("depth"); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -273,7 +273,7 @@ func (q *Queue) Depth(ctx context.Context, provider string) (int, error) {
 
 // Ping implements fanfare.Queue.
 func (q *Queue) Ping(ctx context.Context) error {
-	if err := q.open("ping"); err != nil {
+	if err := q.subs.Open("ping"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -283,27 +283,10 @@ func (q *Queue) Ping(ctx context.Context) error {
 
 // Close implements fanfare.Queue.
 func (q *Queue) Close() error {
-	q.mu.Lock()
-	subs := slices.Collect(maps.Keys(q.subs))
-	again := q.closed
-	q.closed = true
-	q.mu.Unlock()
-	if again {
+	if !q.subs.Close() {
 		return nil
 	}
-	for _, s := range subs {
-		_ = s.Close()
-	}
 	q.client.Close()
-	return nil
-}
-
-func (q *Queue) open(what string) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return fmt.Errorf("%s: %w", what, fanfare.ErrClosed)
-	}
 	return nil
 }
 

@@ -66,14 +66,10 @@ func (q *Queue) Subscribe(ctx context.Context, provider string) (fanfare.Subscri
 	s := &subscription{q: q, provider: provider, topics: q.topics(provider), done: make(chan struct{}), asked: make(chan struct{}, 1), bell: make(chan struct{}, 1),
 		tracks: make(map[place]*track), later: make(map[*delivery]*time.Timer)}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
+	if err := q.subs.Join(s, provider, func() { s.pump.Go(s.run) }); err != nil {
 		s.cancel()
-		return nil, fmt.Errorf("subscribe to %q: %w", provider, fanfare.ErrClosed)
+		return nil, err
 	}
-	q.subs[s] = struct{}{}
-	s.pump.Go(s.run)
 	return s, nil
 }
 
@@ -432,9 +428,7 @@ func (s *subscription) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	s.pump.Wait()
-	s.q.mu.Lock()
-	delete(s.q.subs, s)
-	s.q.mu.Unlock()
+	s.q.subs.Leave(s)
 	return nil
 }
 

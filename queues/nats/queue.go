@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,9 +43,7 @@ type Queue struct {
 	made     atomic.Bool   // the stream was seen; false again when somebody misses it
 	ended    chan struct{} // the client has called back for the last time
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	subs   map[*subscription]struct{}
+	subs lane.Subscribers[*subscription]
 }
 
 var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -57,7 +54,7 @@ func Open(raw string, log *slog.Logger) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{broker: b, log: log.With("queue", b.String()), stream: b.Path, ended: make(chan struct{}), subs: make(map[*subscription]struct{})}
+	q := &Queue{broker: b, log: log.With("queue", b.String()), stream: b.Path, ended: make(chan struct{})}
 	if q.stream == "" {
 		q.stream = "fanfare"
 	}
@@ -83,7 +80,7 @@ func (q *Queue) connect() (err error) {
 		nats.ReconnectBufSize(-1), // what cannot be sent now is said at once, not kept in secret
 		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(askTime), nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if q.open("") == nil {
+			if q.subs.Open("") == nil {
 				q.log.Warn("the queue's server is gone; connecting again", "error", err)
 			}
 		}),
@@ -112,11 +109,7 @@ func (q *Queue) connect() (err error) {
 // back is called when a server answers again: it may be another one, or have lost everything.
 func (q *Queue) back() {
 	q.made.Store(false)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for s := range q.subs {
-		s.doubt()
-	}
+	q.subs.Each((*subscription).doubt)
 }
 
 // Features implements fanfare.Queue.
@@ -156,7 +149,7 @@ func (q *Queue) ensure(ctx context.Context) error {
 
 // Publish implements fanfare.Queue: it answers when the stream confirmed every task.
 func (q *Queue) Publish(ctx context.Context, tasks []fanfare.Task) error {
-	if err := q.open("publish"); err != nil {
+	if err := q.subs.Open("publish"); err != nil {
 		return err
 	}
 	for part := range slices.Chunk(tasks, portion) {
@@ -167,7 +160,7 @@ func (q *Queue) Publish(ctx context.Context, tasks []fanfare.Task) error {
 			_, err = q.offer(ctx, left)
 		}
 		if err != nil {
-			if closed := q.open("publish"); closed != nil {
+			if closed := q.subs.Open("publish"); closed != nil {
 				return closed
 			}
 			return q.failed(fmt.Sprintf("publish %d tasks", len(tasks)), err)
@@ -207,7 +200,7 @@ func (q *Queue) offer(ctx context.Context, tasks []fanfare.Task) (left []fanfare
 
 // Depth implements fanfare.Queue. Tasks that somebody holds and has not acknowledged yet count.
 func (q *Queue) Depth(ctx context.Context, provider string) (int, error) {
-	if err := q.open("depth"); err != nil {
+	if err := q.subs.Open("depth"); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -234,7 +227,7 @@ func (q *Queue) Depth(ctx context.Context, provider string) (int, error) {
 
 // Ping implements fanfare.Queue.
 func (q *Queue) Ping(ctx context.Context) error {
-	if err := q.open("ping"); err != nil {
+	if err := q.subs.Open("ping"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -245,29 +238,12 @@ func (q *Queue) Ping(ctx context.Context) error {
 
 // Close implements fanfare.Queue.
 func (q *Queue) Close() error {
-	q.mu.Lock()
-	subs := slices.Collect(maps.Keys(q.subs))
-	again := q.closed
-	q.closed = true
-	q.mu.Unlock()
-	if again {
+	if !q.subs.Close() {
 		return nil
-	}
-	for _, s := range subs {
-		_ = s.Close()
 	}
 	_ = q.conn.FlushTimeout(time.Second) // what was given back; a server that is gone hands it out again by itself
 	q.conn.Close()
 	<-q.ended
-	return nil
-}
-
-func (q *Queue) open(what string) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return fmt.Errorf("%s: %w", what, fanfare.ErrClosed)
-	}
 	return nil
 }
 

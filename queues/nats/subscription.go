@@ -48,16 +48,14 @@ func (q *Queue) Subscribe(ctx context.Context, provider string) (fanfare.Subscri
 	}
 	s := &subscription{q: q, provider: provider, done: make(chan struct{}), bell: make(chan struct{}, 1), held: make(map[*delivery]struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
+	if err := q.subs.Join(s, provider, func() {
+		for level := range fanfare.Levels {
+			s.ask[level] = make(chan jetstream.Consumer, 1)
+			s.pollers.Go(func() { s.poll(level) })
+		}
+	}); err != nil {
 		s.cancel()
-		return nil, fmt.Errorf("subscribe to %q: %w", provider, fanfare.ErrClosed)
-	}
-	q.subs[s] = struct{}{}
-	for level := range fanfare.Levels {
-		s.ask[level] = make(chan jetstream.Consumer, 1)
-		s.pollers.Go(func() { s.poll(level) })
+		return nil, err
 	}
 	return s, nil
 }
@@ -343,9 +341,7 @@ func (s *subscription) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	s.pollers.Wait()
-	s.q.mu.Lock()
-	delete(s.q.subs, s)
-	s.q.mu.Unlock()
+	s.q.subs.Leave(s)
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -44,10 +43,10 @@ type Queue struct {
 
 	publishing chan *publisher // holds the one publisher; whoever took it publishes
 
+	subs lane.Subscribers[*subscription]
+
 	mu       sync.Mutex // guards what follows
 	declared map[string]bool
-	subs     map[*subscription]struct{}
-	closed   bool
 }
 
 var prefixName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
@@ -59,7 +58,7 @@ func Open(raw string, log *slog.Logger) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{broker: b, log: log.With("queue", b.String()), vhost: b.Path, prefix: b.Setting("prefix", "fanfare"),
-		publishing: make(chan *publisher, 1), declared: make(map[string]bool), subs: make(map[*subscription]struct{})}
+		publishing: make(chan *publisher, 1), declared: make(map[string]bool)}
 	if q.vhost == "" {
 		q.vhost = "/"
 	}
@@ -152,7 +151,7 @@ type publisher struct {
 
 // Publish implements fanfare.Queue: it answers when a quorum of servers has every task.
 func (q *Queue) Publish(ctx context.Context, tasks []fanfare.Task) error {
-	if err := q.open("publish"); err != nil {
+	if err := q.subs.Open("publish"); err != nil {
 		return err
 	}
 	if len(tasks) == 0 {
@@ -176,7 +175,7 @@ func (q *Queue) Publish(ctx context.Context, tasks []fanfare.Task) error {
 			}
 		}
 		if err != nil {
-			if closed := q.open("publish"); closed != nil {
+			if closed := q.subs.Open("publish"); closed != nil {
 				return closed
 			}
 			return q.failed(fmt.Sprintf("publish %d tasks", len(tasks)), err)
@@ -268,7 +267,7 @@ func (q *Queue) ready(ctx context.Context, p *publisher) error {
 
 // Depth implements fanfare.Queue. RabbitMQ counts quorum queues every few seconds only.
 func (q *Queue) Depth(ctx context.Context, provider string) (n int, err error) {
-	if err := q.open("depth"); err != nil {
+	if err := q.subs.Open("depth"); err != nil {
 		return 0, err
 	}
 	for level := range fanfare.Levels {
@@ -289,7 +288,7 @@ func (q *Queue) Depth(ctx context.Context, provider string) (n int, err error) {
 
 // Ping implements fanfare.Queue.
 func (q *Queue) Ping(ctx context.Context) error {
-	if err := q.open("ping"); err != nil {
+	if err := q.subs.Open("ping"); err != nil {
 		return err
 	}
 	if err := q.out.why(); err != nil {
@@ -300,28 +299,11 @@ func (q *Queue) Ping(ctx context.Context) error {
 
 // Close implements fanfare.Queue.
 func (q *Queue) Close() error {
-	q.mu.Lock()
-	subs := slices.Collect(maps.Keys(q.subs))
-	again := q.closed
-	q.closed = true
-	q.mu.Unlock()
-	if again {
+	if !q.subs.Close() {
 		return nil
-	}
-	for _, s := range subs {
-		_ = s.Close()
 	}
 	q.out.close()
 	q.in.close()
-	return nil
-}
-
-func (q *Queue) open(what string) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return fmt.Errorf("%s: %w", what, fanfare.ErrClosed)
-	}
 	return nil
 }
 
