@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"fanfare"
@@ -17,24 +16,7 @@ const (
 
 // purge takes what was erased out of the files, again and again.
 func (n *node) purge(ctx context.Context) error {
-	tick := time.NewTimer(purgeEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		more, err := n.purgeOnce(ctx)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, fanfare.ErrClosed) {
-			n.Log.Error("what was erased is not out of the files yet; it is tried again", "error", err)
-		}
-		next := purgeEvery
-		if more {
-			next = purgeAgain
-		}
-		tick.Reset(next)
-	}
+	return n.repeat(ctx, purgeEvery, purgeAgain, n.purgeOnce, "what was erased is not out of the files yet; it is tried again")
 }
 
 func (n *node) purgeOnce(ctx context.Context) (more bool, err error) {
