@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server": serveScript, "sink": mailSink, "code": exitCode, "capture": captureText, "until": untilPhase, "expand": expandFiles, "put": sendJSON(http.MethodPut), "post": sendJSON(http.MethodPost), "await": awaitText,
+			"server": serveScript, "sink": mailSink, "code": exitCode, "capture": captureText, "until": untilPhase, "expand": expandFiles, "put": sendJSON(http.MethodPut), "post": sendJSON(http.MethodPost), "await": awaitText, "shows": shows,
 		},
 	})
 }
@@ -139,21 +139,39 @@ func captureText(ts *testscript.TestScript, _ bool, args []string) {
 
 // await FILE REGEXP NAME waits until a file holds it, and keeps what the group matches.
 func awaitText(ts *testscript.TestScript, _ bool, args []string) {
+	patiently(ts, args[1]+" in "+args[0], func() bool {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err != nil {
+			return false
+		}
+		found := regexp.MustCompile(args[1]).FindSubmatch(b)
+		if found != nil {
+			ts.Setenv(args[2], string(found[1]))
+		}
+		return found != nil
+	})
+}
+
+// shows REGEXP ARGUMENTS… asks fanfare again and again until what it prints matches; the output is that of the last time.
+func shows(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	patiently(ts, args[0]+" in the output", func() bool {
+		check(ts, ts.Exec("fanfare", args[1:]...))
+		return want.MatchString(ts.ReadFile("stdout"))
+	})
+}
+
+// patiently looks until it is there.
+func patiently(ts *testscript.TestScript, what string, there func() bool) {
 	limit := time.NewTimer(30 * time.Second)
 	defer limit.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil {
-			if found := regexp.MustCompile(args[1]).FindSubmatch(b); found != nil {
-				ts.Setenv(args[2], string(found[1]))
-				return
-			}
-		}
+	for !there() {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			ts.Fatalf("no %s in %s", args[1], args[0])
+			ts.Fatalf("no %s", what)
 		}
 	}
 }

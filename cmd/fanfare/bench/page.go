@@ -25,9 +25,12 @@ const (
 	readMax = 10_000 // people with a name, who have tokens
 )
 
+// manyPeople is how many there are at least, so that half of a slot are too many for a message to few, of which inboxes have rows.
+const manyPeople = 5000
+
 // pageRow is the row `page`: pages of people's inboxes of a thousand active messages, each to a random half.
 func pageRow(ctx context.Context, b *bench) (Row, error) {
-	people, messages := b.n(1_000_000), max(20, 1000/max(1, b.Scale))
+	people, messages := max(b.n(1_000_000), manyPeople), max(20, 1000/max(1, b.Scale))
 	named := min(readMax, people/10)
 	data := filepath.Join(b.dir, "page")
 	names, err := readers(ctx, data, people-named, named)
@@ -37,7 +40,7 @@ func pageRow(ctx context.Context, b *bench) (Row, error) {
 	if err := b.fillInboxes(ctx, data, messages); err != nil {
 		return Row{}, err
 	}
-	state, first, memory, err := pageState(ctx, data, names, messages, b.n(1_000_000))
+	state, first, memory, err := pageState(ctx, data, names, messages, people)
 	if err != nil {
 		return Row{}, err
 	}
