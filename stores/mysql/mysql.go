@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -86,9 +85,7 @@ func parse(dsn string) (*mysql.Config, error) {
 type database struct {
 	config   *mysql.Config
 	untested bool
-
-	mu       sync.Mutex
-	identity string // guarded by mu; of the server that was found first
+	server   sqlstore.OneServer
 }
 
 // Name implements sqlstore.Database; it has no password.
@@ -198,17 +195,7 @@ func (d *database) right(c *connection, read bool) error {
 		return err
 	}
 	identity := fmt.Sprintf("mysql %s on %s at %s database %s", id[0], found[9], found[10], found[11])
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch d.identity {
-	case "":
-		d.identity = identity
-	case identity:
-	default:
-		return &sqlstore.Failure{Kind: fanfare.ErrForeign, Err: fmt.Errorf("it was %s and is %s", d.identity, identity),
-			Hint: "restart fanfare: it looks what this server holds before it sends"}
-	}
-	return nil
+	return d.server.Found(identity)
 }
 
 // atLeast compares the first two numbers of a version.
@@ -222,7 +209,5 @@ func atLeast(version string, major, minor int) bool {
 
 // Identity implements sqlstore.Database.
 func (d *database) Identity(context.Context) (string, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.identity, nil
+	return d.server.Identity(), nil
 }

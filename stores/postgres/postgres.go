@@ -7,7 +7,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,9 +42,7 @@ func Open(ctx context.Context, dsn string, o Options) (fanfare.Shard, error) {
 type database struct {
 	config   *pgconn.Config
 	untested bool
-
-	mu       sync.Mutex
-	identity string // guarded by mu; of the server that was found first
+	server   sqlstore.OneServer
 }
 
 // Name implements sqlstore.Database; it has no password.
@@ -149,17 +146,7 @@ func (d *database) right(c *connection) error {
 	if found, err = c.look(place); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch d.identity {
-	case "":
-		d.identity = found[0]
-	case found[0]:
-	default:
-		return &sqlstore.Failure{Kind: fanfare.ErrForeign, Err: fmt.Errorf("it was %s and is %s", d.identity, found[0]),
-			Hint: "restart fanfare: it looks what this server holds before it sends"}
-	}
-	return nil
+	return d.server.Found(found[0])
 }
 
 // itself says whether a version is that of PostgreSQL, not of what is made of it or like it.
@@ -184,7 +171,5 @@ func (c *connection) look(query string) ([]string, error) {
 
 // Identity implements sqlstore.Database: system identifier, timeline, database and schema.
 func (d *database) Identity(context.Context) (string, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return strings.TrimSpace("postgres " + d.identity), nil
+	return strings.TrimSpace("postgres " + d.server.Identity()), nil
 }

@@ -204,20 +204,7 @@ func (c *conn) askRows(scan func(row []driver.Value) error, name string, width i
 	if c.pipeline == nil {
 		return c.queryRows(scan, name, width, values)
 	}
-	for len(values) > 0 {
-		n := c.padded(len(values), width)
-		s, err := c.statement(name, n)
-		if err != nil {
-			return err
-		}
-		take := min(n*width, len(values))
-		c.pad(values[:take], n*width)
-		if err := c.send(name, s, c.rows, scan, nil); err != nil {
-			return err
-		}
-		values = values[take:]
-	}
-	return nil
+	return c.portions(name, width, values, nil, func(s driver.Stmt) error { return c.send(name, s, c.rows, scan, nil) })
 }
 
 // padded is for how many rows a question is made that has so many values left.
@@ -457,6 +444,11 @@ func (c *conn) query(scan func(row []driver.Value) error, name string, values ..
 // queryRows runs a statement for all rows that values hold, width values each; more comes after the rows of each statement.
 // Unused rows are null, which equals nothing.
 func (c *conn) queryRows(scan func(row []driver.Value) error, name string, width int, values []driver.Value, more ...driver.Value) error {
+	return c.portions(name, width, values, more, func(s driver.Stmt) error { return c.scan(name, s, c.rows, scan) })
+}
+
+// portions calls fn with a statement for as many of the rows as it takes, which are in c.rows then, until all are done.
+func (c *conn) portions(name string, width int, values, more []driver.Value, fn func(s driver.Stmt) error) error {
 	for len(values) > 0 {
 		n := c.padded(len(values), width)
 		s, err := c.statement(name, n)
@@ -466,7 +458,7 @@ func (c *conn) queryRows(scan func(row []driver.Value) error, name string, width
 		take := min(n*width, len(values))
 		c.pad(values[:take], n*width)
 		c.rows = append(c.rows, more...)
-		if err := c.scan(name, s, c.rows, scan); err != nil {
+		if err := fn(s); err != nil {
 			return err
 		}
 		values = values[take:]
