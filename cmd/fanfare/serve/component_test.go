@@ -30,7 +30,7 @@ type product struct {
 	unshared    atomic.Bool   // answers come without the headers of CORS: of a proxy, or to an origin that is not configured
 	seconds     atomic.Int64  // that the next token holds; 0: nobody is signed in
 	tokens      atomic.Int64  // that were asked for
-	again       chan struct{} // closed with the second
+	again       chan struct{} // closed when the second was answered
 	tab         context.Context
 }
 
@@ -124,7 +124,7 @@ func (p *product) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/my/token":
 		if p.tokens.Add(1) == 2 {
-			close(p.again)
+			defer close(p.again)
 		}
 		n := p.seconds.Swap(900)
 		if n == 0 {
